@@ -1,0 +1,1 @@
+//! tollgate: check and run the same YAML without a cluster

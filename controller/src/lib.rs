@@ -1,0 +1,1 @@
+//! Watches the cluster, translates, publishes the feed and tells the truth in status

@@ -1,0 +1,1 @@
+//! The custom resources of tollgate.dev and their generated YAML

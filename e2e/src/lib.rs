@@ -1,0 +1,1 @@
+//! Whole programs against real etcd, kube-apiserver and a real node; never shipped

@@ -1,0 +1,1 @@
+//! The data plane: connections, the request line, integrations, meters

@@ -1,0 +1,1 @@
+//! From a world of objects to snapshots and conditions
