@@ -76,7 +76,7 @@ pub enum Line {
         /// Hash of the unit's content; what acknowledgements name.
         hash: ContentHash,
         /// The content.
-        unit: Unit,
+        unit: Box<Unit>,
     },
     /// A unit is gone.
     Delete {
