@@ -2,4 +2,5 @@
 //!
 //! * [`snapshot`] is what travels from controller to proxy.
 
+pub mod route;
 pub mod snapshot;
