@@ -355,7 +355,8 @@ mod tests {
     /// Proves H-ROUTE-1, H-ROUTE-2, H-ROUTE-4, H-ROUTE-5.
     #[test]
     fn refuses_with_the_rule() {
-        let cases: [(&str, fn(&RouteKeyError) -> bool); 17] = [
+        type Expected = fn(&RouteKeyError) -> bool;
+        let cases: [(&str, Expected); 17] = [
             ("", |e| matches!(e, RouteKeyError::Form(_))),
             ("/pets", |e| matches!(e, RouteKeyError::Form(_))),
             ("$DEFAULT", |e| matches!(e, RouteKeyError::Form(_))),
