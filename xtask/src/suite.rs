@@ -1,0 +1,190 @@
+//! `cargo xtask test`: every kind of test there is, cheapest first, in one command with its own set-up.
+//!
+//! A level that this machine cannot run is left out with the reason in the summary; with `CI=true` that is a failure.
+//! Steps after a failed one still run, so that one run tells all. The last line is `N passed, N failed`.
+
+mod fuzz;
+mod machine;
+mod tally;
+
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::{dist, generate, shell, tidy};
+use tally::Tally;
+
+/// What to run.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Only these levels; all of them when absent
+    #[arg(long = "level", value_enum, value_delimiter = ',')]
+    levels: Vec<Level>,
+    /// How long each fuzz target runs
+    #[arg(long, default_value_t = 60)]
+    fuzz_seconds: u32,
+    /// Installs no Debian packages; a level that misses some is left out
+    #[arg(long)]
+    no_install: bool,
+}
+
+/// Kinds of tests, cheapest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    /// Formatting, lints, tidy, generated files
+    Quick,
+    /// Unit and in-process tests of every crate
+    Unit,
+    /// Fuzz targets, from their seeds
+    Fuzz,
+    /// Programs beside a real etcd and kube-apiserver
+    Process,
+    /// The chart on a real one-node Kubernetes
+    Node,
+}
+
+/// One line of the summary.
+struct Row {
+    name: String,
+    took: Duration,
+    outcome: String,
+}
+
+struct Suite {
+    rows: Vec<Row>,
+    tally: Tally,
+}
+
+/// Runs the suite and says how it went.
+pub(crate) fn run(options: &Options) -> ExitCode {
+    let Options { levels, fuzz_seconds, no_install } = options;
+    let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    let wanted = |level: Level| levels.is_empty() || levels.contains(&level);
+    let mut suite = Suite { rows: Vec::new(), tally: Tally::default() };
+
+    let mut able = Vec::new();
+    for level in Level::value_variants().iter().copied().filter(|level| wanted(*level)) {
+        match machine::prepare(level, *no_install) {
+            Ok(()) => able.push(level),
+            Err(reason) => suite.leave_out(level, &format!("{reason:#}"), ci),
+        }
+    }
+
+    for level in &able {
+        match level {
+            Level::Quick => {
+                suite.command("rustfmt", &mut shell::cargo(&["fmt", "--all", "--check"]));
+                suite.command(
+                    "clippy",
+                    &mut shell::cargo(&[
+                        "clippy",
+                        "-q",
+                        "--locked",
+                        "--workspace",
+                        "--all-targets",
+                        "--",
+                        "-D",
+                        "warnings",
+                    ]),
+                );
+                suite.check("tidy", tidy::run);
+                suite.check("generated files", || generate::run(&generate::Options { check: true }));
+            }
+            Level::Unit => suite
+                .tests("unit", &mut shell::cargo(&["test", "--locked", "--workspace", "--exclude", "tollgate-e2e"])),
+            Level::Fuzz => suite.fuzz(*fuzz_seconds),
+            Level::Process | Level::Node => suite.end_to_end(*level),
+        }
+    }
+    suite.finish()
+}
+
+impl Suite {
+    /// A step that passes or fails as a whole.
+    fn check(&mut self, name: &str, step: impl FnOnce() -> Result<()>) {
+        println!("\n=== {name}");
+        let start = Instant::now();
+        let result = step();
+        if let Err(error) = &result {
+            eprintln!("{name}: {error:#}");
+        }
+        self.record(name, start, result.is_ok().into(), "");
+    }
+
+    fn command(&mut self, name: &str, command: &mut Command) {
+        self.check(name, || shell::status(command));
+    }
+
+    /// A step whose output tells how many tests passed.
+    fn tests(&mut self, name: &str, command: &mut Command) {
+        println!("\n=== {name}");
+        let start = Instant::now();
+        let tally = tally::run(command).unwrap_or_else(|error| {
+            eprintln!("{name}: {error:#}");
+            Tally::failure()
+        });
+        self.record(name, start, tally, " tests");
+    }
+
+    fn fuzz(&mut self, seconds: u32) {
+        let start = Instant::now();
+        println!("\n=== fuzz targets");
+        match fuzz::build() {
+            Ok(targets) => {
+                self.record("fuzz build", start, Tally::default(), "");
+                let start = Instant::now();
+                let tally = fuzz::run(&targets, seconds);
+                self.record("fuzz", start, tally, " targets");
+            }
+            Err(error) => {
+                eprintln!("fuzz: {error:#}");
+                self.record("fuzz build", start, Tally::failure(), "");
+            }
+        }
+    }
+
+    fn end_to_end(&mut self, level: Level) {
+        if !self.rows.iter().any(|row| row.name == "release programs") {
+            self.check("release programs", dist::run);
+        }
+        let name = match level {
+            Level::Node => "node",
+            _ => "process",
+        };
+        let args = ["test", "--locked", "-p", "tollgate-e2e", "--test", name, "--", "--test-threads=1"];
+        self.tests(&format!("e2e, {name} level"), &mut shell::cargo(&args));
+    }
+
+    fn leave_out(&mut self, level: Level, reason: &str, ci: bool) {
+        let name = format!("{level:?}").to_lowercase();
+        println!("\n!!! LEFT OUT: level {name}: {reason}");
+        let outcome = if ci { "FAILED: left out, and CI leaves nothing out" } else { "LEFT OUT" };
+        if ci {
+            self.tally.add(Tally::failure());
+        }
+        self.rows.push(Row { name, took: Duration::ZERO, outcome: format!("{outcome}: {reason}") });
+    }
+
+    fn record(&mut self, name: &str, start: Instant, tally: Tally, unit: &str) {
+        let outcome = match tally {
+            Tally { failed: 0, passed } if unit.is_empty() => if passed > 0 { "ok" } else { "built" }.to_owned(),
+            Tally { failed: 0, passed } => format!("ok, {passed}{unit}"),
+            Tally { failed, .. } if unit.is_empty() && failed == 1 => "FAILED".to_owned(),
+            Tally { failed, passed } => format!("FAILED, {passed} passed, {failed} failed"),
+        };
+        self.tally.add(tally);
+        self.rows.push(Row { name: name.to_owned(), took: start.elapsed(), outcome });
+    }
+
+    fn finish(self) -> ExitCode {
+        println!("\n=== summary");
+        for Row { name, took, outcome } in &self.rows {
+            println!("{:>7.1} s  {name}: {outcome}", took.as_secs_f64());
+        }
+        let Tally { passed, failed } = self.tally;
+        println!("{passed} passed, {failed} failed");
+        if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}

@@ -1,0 +1,76 @@
+//! Counting what test runners report.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+/// How many tests passed and failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) passed: u64,
+    pub(super) failed: u64,
+}
+
+impl Tally {
+    /// One thing failed.
+    pub(super) fn failure() -> Self {
+        Self { passed: 0, failed: 1 }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+
+    /// From the line with which Rust's test runner ends.
+    fn from_line(line: &str) -> Option<Self> {
+        let counts = line.strip_prefix("test result: ")?;
+        let number_before = |word: &str| counts.split(word).next()?.trim().rsplit(' ').next()?.parse().ok();
+        Some(Self { passed: number_before("passed;")?, failed: number_before("failed;")? })
+    }
+}
+
+impl From<bool> for Tally {
+    fn from(passed: bool) -> Self {
+        if passed { Self { passed: 1, failed: 0 } } else { Self::failure() }
+    }
+}
+
+/// Runs a test runner, lets its output through and counts. A runner that fails without a failed test counts as one.
+pub(super) fn run(command: &mut Command) -> Result<Tally> {
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("starting {command:?}"))?;
+    let stdout = child.stdout.take().expect("stdout is piped");
+    let mut tally = Tally::default();
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        tally.add(Tally::from_line(&line).unwrap_or_default());
+    }
+    let status = child.wait()?;
+    if !status.success() && tally.failed == 0 {
+        eprintln!("{command:?} ended with {status}");
+        tally.add(Tally::failure());
+    }
+    Ok(tally)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_runners_last_line_is_read() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        assert_eq!(Tally::from_line(line), Some(Tally { passed: 12, failed: 3 }));
+        assert_eq!(Tally::from_line("test a::result ... ok"), None);
+    }
+
+    #[test]
+    fn a_runner_that_dies_counts_as_a_failure() {
+        let tally =
+            run(Command::new("sh").args(["-c", "echo 'test result: ok. 2 passed; 0 failed;'; exit 3"])).unwrap();
+        assert_eq!(tally, Tally { passed: 2, failed: 1 });
+    }
+}
