@@ -1,1 +1,39 @@
-//! The custom resources of tollgate.dev and their generated YAML
+//! The custom resources of `tollgate.dev/v1alpha1`: their Rust types, their definitions, and the checks of the API server.
+//!
+//! * The types ([`HttpApi`], [`Route`], …) are the only source; the YAML in the chart is generated from them ([`yaml`]).
+//!
+//! Defaults live in the schema (promise P10): the API server fills them in, and `serde` does the same for objects that
+//! never saw one.
+
+mod api_deployment;
+mod authorizer;
+mod definitions;
+mod http_api;
+mod integration;
+mod reference;
+mod route;
+mod schema;
+mod stage;
+mod status;
+
+pub use api_deployment::{ApiDeployment, ApiDeploymentSpec, ApiDeploymentStatus, DeploymentStatusCode};
+pub use authorizer::{Authorizer, AuthorizerSpec, JwtConfiguration};
+pub use definitions::{all, yaml};
+pub use http_api::{Cors, EndpointType, HttpApi, HttpApiSpec, Limits};
+pub use integration::{
+    CaKind, CaRef, HttpTarget, Integration, IntegrationSpec, IntegrationType, LambdaService, LambdaTarget, Method,
+    PayloadFormatVersion, ServiceTarget, Tls,
+};
+pub use reference::{ApiKind, ApiRef, LocalRef};
+pub use route::{AuthorizationType, Route, RouteSpec};
+pub use stage::{AccessLogSettings, RouteSettings, Stage, StageSpec};
+pub use status::{DataPlane, Status};
+
+/// The group of all kinds.
+pub const GROUP: &str = "tollgate.dev";
+/// The version of all kinds.
+pub const VERSION: &str = "v1alpha1";
+/// `apiVersion` of all kinds.
+pub const API_VERSION: &str = "tollgate.dev/v1alpha1";
+/// The kinds, as in `kind:`.
+pub const KINDS: [&str; 6] = ["HttpApi", "Route", "Integration", "Authorizer", "Stage", "ApiDeployment"];

@@ -1,0 +1,144 @@
+//! `HttpApi`: one API with its CORS configuration and the switches that hold for all of its routes.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Status;
+use crate::schema::rules;
+
+/// One HTTP API. Routes and Stages name it in apiRef; a Stage makes it reachable.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "tollgate.dev",
+    version = "v1alpha1",
+    kind = "HttpApi",
+    namespaced,
+    status = "Status",
+    derive = "PartialEq",
+    category = "tollgate",
+    shortname = "hapi",
+    doc = "An HTTP API, as Amazon API Gateway has them (protocolType HTTP): Routes name it in apiRef, a Stage makes it reachable at status.apiEndpoint."
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[(
+    "has(self.apiId) == has(oldSelf.apiId) && (!has(self.apiId) || self.apiId == oldSelf.apiId)",
+    "apiId is immutable, since clients know the API by it: delete the object and create it again to change it",
+)])))]
+pub struct HttpApiSpec {
+    /// Name for people; the object's name when absent. Two APIs may have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub name: Option<String>,
+    /// What the API is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub description: Option<String>,
+    /// How browsers of other origins may use the API. When absent, the gateway does not handle CORS: OPTIONS requests
+    /// and access-control headers go through as any others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors_configuration: Option<Cors>,
+    /// Closes the generated host {apiId}.execute-api.{baseDomain} for all stages: requests to it get 404.
+    #[serde(default)]
+    pub disable_execute_api_endpoint: bool,
+    /// Which proxies serve the API. REGIONAL: the public fleet. PRIVATE: the fleet that is reachable inside only.
+    #[serde(default)]
+    pub endpoint_type: EndpointType,
+    /// The id in the API's host name: ten lower-case letters and digits, unique in the cluster. Derived from the object's
+    /// uid when absent. Set it to keep addresses when an API moves to another cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 10, max = 10), regex(pattern = "^[a-z0-9]{10}$"))]
+    pub api_id: Option<String>,
+    /// Raises or lowers AWS's own limits for this API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+}
+
+/// Which fleet of proxies serves an API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum EndpointType {
+    #[default]
+    Regional,
+    Private,
+}
+
+/// CORS for the whole API.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[(
+    "!has(self.allowCredentials) || !self.allowCredentials || !has(self.allowOrigins) || !self.allowOrigins.exists(o, o == '*')",
+    "allowCredentials cannot be combined with the origin '*', since browsers refuse that: list the origins, or write 'https://*'",
+)])))]
+pub struct Cors {
+    /// Origins that may read responses: '*', 'https://*', 'http://*', or exact ones as the browser sends them, e.g.
+    /// 'https://app.example.com' or 'http://localhost:3000'. Sub-domain wildcards do not exist.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), schema_with = "origins")]
+    pub allow_origins: Vec<String>,
+    /// Methods that the browser may use, or '*'.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), schema_with = "methods")]
+    pub allow_methods: Vec<String>,
+    /// Request headers that the browser may send, or '*'.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), schema_with = "header_names")]
+    pub allow_headers: Vec<String>,
+    /// Response headers that scripts may read, or '*'.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), schema_with = "header_names")]
+    pub expose_headers: Vec<String>,
+    /// Lets browsers send cookies and Authorization headers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_credentials: Option<bool>,
+    /// How many seconds a browser may remember the answer to a preflight; -1 forbids it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1, max = 86400))]
+    pub max_age: Option<i32>,
+}
+
+/// Limits of one API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Largest request and response body in bytes; 10485760 (10 MiB, as in AWS) when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1024, max = 1_073_741_824_i64))]
+    pub payload_bytes: Option<i64>,
+}
+
+fn origins(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array",
+        "maxItems": 100,
+        "items": {
+            "type": "string", "minLength": 1, "maxLength": 253,
+            "x-kubernetes-validations": rules(&[(
+                "self == '*' || self == 'http://*' || self == 'https://*' || self.matches('^[A-Za-z][A-Za-z0-9+.-]*://[^/*?#@ ]+$')",
+                "an origin is '*', 'https://*', 'http://*', or scheme://host[:port] without path or trailing slash; wildcards inside a host do not exist: list each origin",
+            )])
+        }
+    })
+}
+
+fn methods(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array",
+        "maxItems": 8,
+        "items": { "type": "string", "enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "*"] }
+    })
+}
+
+fn header_names(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array",
+        "maxItems": 100,
+        "items": {
+            "type": "string", "minLength": 1, "maxLength": 256,
+            "x-kubernetes-validations": rules(&[(
+                "self.matches('^[!#$%&*+.^_`|~0-9A-Za-z-]+$')",
+                "a header name has letters, digits and !#$%&*+.^_`|~- only: write names as in 'Content-Type', or '*' for all",
+            )])
+        }
+    })
+}

@@ -1,0 +1,263 @@
+//! `Integration`: a backend and how to call it. The same object stands in `Route.spec.integration`.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Status;
+use crate::schema::{OBJECT_NAME, rules};
+
+/// A backend and how to call it. Exactly one of service, http and lambda is set.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "tollgate.dev",
+    version = "v1alpha1",
+    kind = "Integration",
+    namespaced,
+    status = "Status",
+    derive = "PartialEq",
+    category = "tollgate",
+    shortname = "integ",
+    doc = "A backend and how to call it, shared by the Routes that name it in integrationRef."
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "[has(self.service), has(self.http), has(self.lambda)].filter(set, set).size() == 1",
+        "an integration has exactly one target: set one of service, http and lambda",
+    ),
+    (
+        "!has(self.type) || !has(self.lambda) || self.type == 'AWS_PROXY'",
+        "type does not fit the target lambda: remove type, or set it to AWS_PROXY",
+    ),
+    (
+        "!has(self.type) || has(self.lambda) || self.type == 'HTTP_PROXY'",
+        "type does not fit the targets service and http: remove type, or set it to HTTP_PROXY",
+    ),
+    (
+        "!has(self.payloadFormatVersion) || has(self.lambda) || self.payloadFormatVersion == '1.0'",
+        "payloadFormatVersion 2.0 is for the target lambda only: remove payloadFormatVersion",
+    ),
+    (
+        "!has(self.tls) || !has(self.lambda)",
+        "tls is for the targets service and http: remove tls, and write https:// in lambda.endpoint for a function behind TLS",
+    ),
+    (
+        "!has(self.tls) || !has(self.http) || self.http.uri.startsWith('https://')",
+        "tls needs a URI that starts with https://: change http.uri, or remove tls",
+    ),
+])))]
+pub struct IntegrationSpec {
+    /// A Service of the same namespace; requests go to its ready pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceTarget>,
+    /// A URL, inside or outside the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpTarget>,
+    /// A function that speaks the Lambda invoke protocol, as AWS's base images do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lambda: Option<LambdaTarget>,
+    /// AWS_PROXY for lambda, HTTP_PROXY for service and http; follows from the target when absent.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<IntegrationType>,
+    /// The method towards the backend. ANY: the client's. Functions are always invoked with POST.
+    #[serde(default)]
+    pub method: Method,
+    /// Shape of a function's event and result; 2.0 when absent. Other targets have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_format_version: Option<PayloadFormatVersion>,
+    /// How long the complete response may take, in milliseconds. After that the client gets 503.
+    #[serde(default = "default_timeout")]
+    #[schemars(range(min = 50, max = 30000))]
+    pub timeout_in_millis: i32,
+    /// TLS towards the backend. A service is called by plain HTTP without it; a https URI uses TLS anyway, and this
+    /// object changes whom to trust.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+}
+
+impl Default for IntegrationSpec {
+    /// As the schema's defaults; without a target.
+    fn default() -> Self {
+        Self {
+            service: None,
+            http: None,
+            lambda: None,
+            type_: None,
+            method: Method::default(),
+            payload_format_version: None,
+            timeout_in_millis: default_timeout(),
+            tls: None,
+        }
+    }
+}
+
+/// AWS's default and maximum (H-INT-3).
+fn default_timeout() -> i32 {
+    30_000
+}
+
+/// A Service of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceTarget {
+    /// Name of the Service.
+    #[schemars(length(min = 1, max = 63), regex(pattern = OBJECT_NAME))]
+    pub name: String,
+    /// Port of the Service.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+    /// Path towards the backend, with variables of the route in braces, e.g. '/v2/{proxy}'. When absent, the whole
+    /// request path, with the stage segment of a named stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048), extend("x-kubernetes-validations" = rules(&[(
+        "self.matches('^/[^ #?]*$')",
+        "a path starts with / and has no space, ? or #: e.g. '/v2/{proxy}'",
+    )])))]
+    pub path: Option<String>,
+}
+
+/// A URL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpTarget {
+    /// Absolute URL, with variables of the route in braces (without +) and stage variables, e.g.
+    /// 'https://${stageVariables.backend}/base/{proxy}'. On the $default route the request path is appended.
+    #[schemars(length(min = 1, max = 2048), extend("x-kubernetes-validations" = rules(&[(
+        "self.matches('^https?://[^ #]+$')",
+        "a URI starts with http:// or https:// and has no space or #: e.g. 'https://backend.example.com/{proxy}'",
+    )])))]
+    pub uri: String,
+}
+
+/// A function. Exactly one of service and endpoint is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[(
+    "has(self.service) != has(self.endpoint)",
+    "a function is found in exactly one way: set one of service and endpoint",
+)])))]
+pub struct LambdaTarget {
+    /// A Service of the same namespace whose pods speak the invoke protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<LambdaService>,
+    /// Base URL of the invoke protocol, e.g. 'http://localhost:9001'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048), extend("x-kubernetes-validations" = rules(&[(
+        "self.matches('^https?://[^ #?{}]+$')",
+        "an endpoint starts with http:// or https:// and has no space, query, # or braces: e.g. 'http://localhost:9001'",
+    )])))]
+    pub endpoint: Option<String>,
+    /// Name of the function in the invoke path /2015-03-31/functions/{functionName}/invocations; AWS's base images
+    /// expect 'function'.
+    #[serde(default = "default_function_name")]
+    #[schemars(length(min = 1, max = 140), regex(pattern = "^[A-Za-z0-9_.:$-]+$"))]
+    pub function_name: String,
+}
+
+/// The only name that the runtime interface emulator answers to.
+fn default_function_name() -> String {
+    "function".to_owned()
+}
+
+/// A Service whose pods speak the invoke protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LambdaService {
+    /// Name of the Service.
+    #[schemars(length(min = 1, max = 63), regex(pattern = OBJECT_NAME))]
+    pub name: String,
+    /// Port of the Service.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+}
+
+/// AWS's name for the kind of integration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum IntegrationType {
+    AwsProxy,
+    HttpProxy,
+}
+
+/// A method towards a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    #[default]
+    Any,
+    Get,
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+    Options,
+}
+
+impl Method {
+    /// As on the request line; `None` for `ANY`.
+    pub fn fixed(self) -> Option<&'static str> {
+        match self {
+            Self::Any => None,
+            Self::Get => Some("GET"),
+            Self::Head => Some("HEAD"),
+            Self::Post => Some("POST"),
+            Self::Put => Some("PUT"),
+            Self::Patch => Some("PATCH"),
+            Self::Delete => Some("DELETE"),
+            Self::Options => Some("OPTIONS"),
+        }
+    }
+}
+
+/// Shape of a function's event and result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum PayloadFormatVersion {
+    #[serde(rename = "1.0")]
+    V1,
+    #[serde(rename = "2.0")]
+    V2,
+}
+
+/// TLS towards a backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tls {
+    /// Sent as SNI and compared with the backend's certificate, instead of the name in the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub server_name_to_verify: Option<String>,
+    /// PEM certificates of the authorities to trust; the proxy's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_ref: Option<CaRef>,
+}
+
+/// One key of a ConfigMap or Secret of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CaRef {
+    /// ConfigMap or Secret.
+    #[serde(default)]
+    pub kind: CaKind,
+    /// Name of the ConfigMap or Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
+    pub name: String,
+    /// Key that holds the certificates.
+    #[serde(default = "default_ca_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+/// As in the ConfigMap `kube-root-ca.crt` and in cert-manager's Secrets.
+fn default_ca_key() -> String {
+    "ca.crt".to_owned()
+}
+
+/// Kinds that can hold certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum CaKind {
+    #[default]
+    ConfigMap,
+    Secret,
+}
