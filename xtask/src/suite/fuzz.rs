@@ -64,7 +64,9 @@ pub(super) fn run(targets: &[Target], seconds: u32) -> Tally {
     std::thread::scope(|scope| {
         for _ in 0..cores {
             scope.spawn(|| {
-                while let Some(target) = queue.lock().expect("no holder of this lock panics").next() {
+                // A closure, so that the lock is free again before the target runs.
+                let next = || queue.lock().expect("no holder of this lock panics").next();
+                while let Some(target) = next() {
                     let result = run_one(target, seconds);
                     match &result {
                         Ok(last) => println!("fuzz {}: ok, {last}", target.name),
