@@ -43,10 +43,13 @@ fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
 }
 
 /// Removes what the derive macros write and we do not mean. `nullable`: a `null` counts as absent, which is what the API
-/// server makes of it without the keyword. `format`: only the ones Kubernetes knows, the others make it warn.
+/// server makes of it without the keyword, also as a member of an `enum`. `format`: only the ones Kubernetes knows, the others make it warn.
 fn structural(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
     object.remove("nullable");
+    if let Some(Value::Array(values)) = object.get_mut("enum") {
+        values.retain(|value| !value.is_null());
+    }
     if object.get("default").is_some_and(Value::is_null) {
         object.remove("default");
     }

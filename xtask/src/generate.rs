@@ -1,5 +1,7 @@
 //! Files that are made from other files of the repository. They are committed and must not differ from what we would write.
 
+mod resources;
+
 use anyhow::{Result, bail};
 use clap::Args;
 
@@ -16,8 +18,15 @@ pub(crate) struct Options {
 /// A generated file: its path from the root and its content.
 type Generated = (String, String);
 
+/// Where the chart keeps the definitions.
+const CRDS: &str = "charts/tollgate/crds";
+
 fn files() -> Result<Vec<Generated>> {
-    Ok(vec![(conformance::PAGE.to_owned(), conformance::render()?)])
+    let mut files: Vec<Generated> =
+        tollgate_crds::yaml().into_iter().map(|(name, yaml)| (format!("{CRDS}/{name}"), yaml)).collect();
+    files.push((resources::PAGE.to_owned(), resources::render()));
+    files.push((conformance::PAGE.to_owned(), conformance::render()?));
+    Ok(files)
 }
 
 /// Writes every generated file, or compares it.

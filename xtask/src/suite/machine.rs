@@ -66,10 +66,10 @@ fn install(needs: &[Need], no_install: bool) -> Result<()> {
     shell::status(apt.args(missing).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
-/// Kubernetes comes from its Go modules, so a Go toolchain or finished programs must be there.
+/// Kubernetes is built from its Go modules by `e2e/cluster/build`, so a Go toolchain or finished programs must be there.
 fn kubernetes() -> Result<()> {
-    if std::env::var_os("KUBEBUILDER_ASSETS").is_none() && !shell::on_path("go") {
-        bail!("needs Go (1.24 or newer) to build Kubernetes, or KUBEBUILDER_ASSETS");
+    if std::env::var_os("TOLLGATE_CLUSTER_BIN").is_none() && !shell::on_path("go") {
+        bail!("needs Go 1.24 or newer to build Kubernetes, or its programs in TOLLGATE_CLUSTER_BIN");
     }
     Ok(())
 }
