@@ -1,1 +1,23 @@
-//! From a world of objects to snapshots and conditions
+//! From a world of objects to snapshots and conditions, as plain functions: no I/O, no clock, no await.
+//!
+//! [`World`] holds the objects of the cluster (or of a directory); [`Translator::translate`] turns what changed in it into
+//! [`Changes`]: units for the proxies, verdicts for the objects' statuses, and records to keep.
+//!
+//! * An object that is refused keeps its last accepted version in the deployment of its API (promise P1); one that never
+//!   had one answers 500 if it is a route, and does not exist otherwise.
+//! * What an object refers to and what cannot be found or read fails closed, for that object only (promise P3).
+
+#![expect(dead_code, reason = "the translation of APIs lands next; the types stand")]
+
+mod endpoints;
+mod object;
+mod reason;
+mod translator;
+mod verdict;
+mod world;
+
+pub use object::{DEPLOYMENT_ID_ANNOTATION, Kind, Object, ObjectRef};
+pub use reason::Reason;
+pub use translator::{Changes, Put, Record, Settings, Translator};
+pub use verdict::{Capture, Fleet, Fleets, ObjectVerdict, Requirement, Serving, Verdict};
+pub use world::World;

@@ -1,0 +1,65 @@
+//! The catalogue of reasons in conditions. Reasons are for programs, so they never change meaning.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($($name:ident: $meaning:literal,)*) => {
+        /// Why a condition is what it is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Reason {
+            /// The whole catalogue.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// As in the condition.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+
+            /// What it means, for the documentation.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$name => $meaning,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    Accepted: "The object is valid and part of the configuration.",
+    ResolvedRefs: "Everything that the object refers to was found and can be read.",
+    Invalid: "A field has a value that cannot be served; the message names it. The last accepted version keeps serving.",
+    RouteKeyConflict: "An older Route of the API has the same route key, perhaps with other variable names. The older one serves.",
+    StageNameConflict: "An older Stage of the API has the same stageName. The older one serves.",
+    ApiIdConflict: "An older API of the cluster has the same apiId.",
+    RouteSettingsKeyNotFound: "A key of routeSettings is not the routeKey of a Route of the API.",
+    NoRoutes: "The API has no routes yet, so there is nothing to capture.",
+    ApiNotFound: "The API that apiRef names does not exist in the namespace.",
+    ApiNotAccepted: "The API that apiRef names was refused and never had an accepted version, so none of its routes is served.",
+    IntegrationNotFound: "The Integration that integrationRef names does not exist in the namespace.",
+    IntegrationNotAccepted: "The Integration that integrationRef names was refused and never had an accepted version.",
+    AuthorizerNotFound: "The Authorizer that authorizerRef names does not exist in the namespace.",
+    AuthorizerNotAccepted: "The Authorizer that authorizerRef names was refused and never had an accepted version.",
+    ServiceNotFound: "The Service does not exist in the namespace. The route is served and answers 503 until it does.",
+    ServicePortNotFound: "The Service has no such port. The route is served and answers 503 until it has.",
+    CertificatesNotFound: "The ConfigMap, the Secret or its key does not exist.",
+    CertificatesInvalid: "The key of the ConfigMap or Secret holds no PEM certificate.",
+    DeploymentNotFound: "The ApiDeployment that deploymentRef names does not exist in the namespace or belongs to another API.",
+    DeploymentPending: "The content of the ApiDeployment is not known yet.",
+    NoStage: "No Stage of the API serves it, so nothing reaches it.",
+    NotDeployed: "No stage serves this version: none has autoDeploy, and no deployment in use holds it.",
+    NotUsed: "Nothing refers to the object, so there is nothing to serve.",
+    NotAccepted: "This version was refused, so it is not served; see the condition Accepted or ResolvedRefs.",
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,325 @@
+//! The objects, by kind and name, with an index of who refers to whom, and a list of what changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use tollgate_crds::{
+    ApiDeploymentSpec, AuthorizerSpec, CaKind, CaRef, HttpApiSpec, IntegrationSpec, RouteSpec, StageSpec,
+};
+
+use crate::endpoints::{ServicePorts, SlicePart};
+use crate::{DEPLOYMENT_ID_ANNOTATION, Kind, Object, ObjectRef};
+
+/// The objects. Each change says whether it changed anything that translation reads; status and resource version are
+/// not among that.
+#[derive(Debug, Default)]
+pub struct World {
+    http_apis: Table<HttpApiSpec>,
+    routes: Table<RouteSpec>,
+    integrations: Table<IntegrationSpec>,
+    authorizers: Table<AuthorizerSpec>,
+    stages: Table<StageSpec>,
+    deployments: Table<DeploymentObject>,
+    services: Table<ServicePorts>,
+    slices: Table<SlicePart>,
+    certificates: Table<Certificates>,
+    targets: BTreeMap<ObjectRef, Vec<ObjectRef>>,
+    referrers: BTreeMap<ObjectRef, BTreeSet<ObjectRef>>,
+    changed: BTreeSet<ObjectRef>,
+    changed_endpoints: BTreeSet<ObjectRef>,
+}
+
+type Table<S> = BTreeMap<ObjectRef, Arc<Item<S>>>;
+
+/// What translation reads of an object.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Item<S> {
+    pub(crate) uid: String,
+    pub(crate) generation: i64,
+    pub(crate) created: Option<Time>,
+    pub(crate) spec: S,
+}
+
+impl<S> Item<S> {
+    fn new(metadata: &ObjectMeta, spec: S) -> Self {
+        Self {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            generation: metadata.generation.unwrap_or_default(),
+            created: metadata.creation_timestamp.clone(),
+            spec,
+        }
+    }
+}
+
+/// An ApiDeployment and the content that it says it has.
+#[derive(Debug, PartialEq)]
+pub(crate) struct DeploymentObject {
+    pub(crate) spec: ApiDeploymentSpec,
+    pub(crate) id: Option<String>,
+}
+
+/// The certificates of a ConfigMap or Secret, by key; `None` for a key that holds something else, which is not kept.
+pub(crate) type Certificates = BTreeMap<String, Option<String>>;
+
+impl World {
+    /// The object is new or has changed.
+    pub fn apply(&mut self, object: Object) -> bool {
+        let reference = object.reference();
+        match object {
+            Object::HttpApi(o) => put(&mut self.http_apis, reference.clone(), Item::new(&o.metadata, o.spec))
+                .then(|| self.moved(reference, Vec::new())),
+            Object::Route(o) => {
+                let targets = route_targets(&reference, &o.spec);
+                put(&mut self.routes, reference.clone(), Item::new(&o.metadata, o.spec))
+                    .then(|| self.moved(reference, targets))
+            }
+            Object::Integration(o) => {
+                let targets = integration_targets(&reference.namespace, &o.spec);
+                put(&mut self.integrations, reference.clone(), Item::new(&o.metadata, o.spec))
+                    .then(|| self.moved(reference, targets))
+            }
+            Object::Authorizer(o) => put(&mut self.authorizers, reference.clone(), Item::new(&o.metadata, o.spec))
+                .then(|| self.moved(reference, Vec::new())),
+            Object::Stage(o) => {
+                let targets = stage_targets(&reference, &o.spec);
+                put(&mut self.stages, reference.clone(), Item::new(&o.metadata, o.spec))
+                    .then(|| self.moved(reference, targets))
+            }
+            Object::ApiDeployment(o) => {
+                let targets = vec![ObjectRef::new(Kind::HttpApi, &reference.namespace, &o.spec.api_ref.name)];
+                let annotation = o.metadata.annotations.as_ref().and_then(|all| all.get(DEPLOYMENT_ID_ANNOTATION));
+                let status = o.status.as_ref().and_then(|status| status.deployment_id.as_ref());
+                let id = status.or(annotation).cloned();
+                let object = DeploymentObject { spec: o.spec, id };
+                put(&mut self.deployments, reference.clone(), Item::new(&o.metadata, object))
+                    .then(|| self.moved(reference, targets))
+            }
+            Object::Service(o) => {
+                put(&mut self.services, reference.clone(), Item::new(&o.metadata, ServicePorts::of(&o)))
+                    .then(|| self.moved(reference, Vec::new()))
+            }
+            Object::EndpointSlice(o) => {
+                let part = SlicePart::of(&o);
+                let targets = part.service.iter().map(|name| ObjectRef::new(Kind::Service, &reference.namespace, name));
+                let targets = targets.collect();
+                let item = Item { generation: 0, ..Item::new(&o.metadata, part) };
+                put(&mut self.slices, reference.clone(), item).then(|| self.moved(reference, targets))
+            }
+            Object::ConfigMap(o) => {
+                let data = o.data.unwrap_or_default().into_iter().map(|(key, text)| (key, certificates(text)));
+                put(&mut self.certificates, reference.clone(), Item::new(&o.metadata, data.collect()))
+                    .then(|| self.moved(reference, Vec::new()))
+            }
+            Object::Secret(o) => {
+                let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok().and_then(certificates);
+                let binary = o.data.unwrap_or_default().into_iter().map(|(key, value)| (key, text(value.0)));
+                let strings =
+                    o.string_data.unwrap_or_default().into_iter().map(|(key, value)| (key, certificates(value)));
+                let data = binary.chain(strings).collect();
+                put(&mut self.certificates, reference.clone(), Item::new(&o.metadata, data))
+                    .then(|| self.moved(reference, Vec::new()))
+            }
+        }
+        .is_some()
+    }
+
+    /// The object is gone.
+    pub fn delete(&mut self, object: &ObjectRef) -> bool {
+        let gone = match object.kind {
+            Kind::HttpApi => self.http_apis.remove(object).is_some(),
+            Kind::Route => self.routes.remove(object).is_some(),
+            Kind::Integration => self.integrations.remove(object).is_some(),
+            Kind::Authorizer => self.authorizers.remove(object).is_some(),
+            Kind::Stage => self.stages.remove(object).is_some(),
+            Kind::ApiDeployment => self.deployments.remove(object).is_some(),
+            Kind::Service => self.services.remove(object).is_some(),
+            Kind::EndpointSlice => self.slices.remove(object).is_some(),
+            Kind::ConfigMap | Kind::Secret => self.certificates.remove(object).is_some(),
+        };
+        if gone {
+            self.moved(object.clone(), Vec::new());
+        }
+        gone
+    }
+
+    /// These are all objects of the kind.
+    ///
+    /// # Panics
+    ///
+    /// When an object is of another kind.
+    pub fn replace(&mut self, kind: Kind, objects: Vec<Object>) -> bool {
+        let kept: BTreeSet<ObjectRef> = objects.iter().map(Object::reference).collect();
+        assert!(kept.iter().all(|object| object.kind == kind), "an object is not a {}", kind.as_str());
+        let mut changed = false;
+        for object in self.names(kind) {
+            changed |= !kept.contains(&object) && self.delete(&object);
+        }
+        for object in objects {
+            changed |= self.apply(object);
+        }
+        changed
+    }
+
+    /// The names of all objects of a kind.
+    pub fn names(&self, kind: Kind) -> Vec<ObjectRef> {
+        fn of<S>(table: &Table<S>) -> Vec<ObjectRef> {
+            table.keys().cloned().collect()
+        }
+        match kind {
+            Kind::HttpApi => of(&self.http_apis),
+            Kind::Route => of(&self.routes),
+            Kind::Integration => of(&self.integrations),
+            Kind::Authorizer => of(&self.authorizers),
+            Kind::Stage => of(&self.stages),
+            Kind::ApiDeployment => of(&self.deployments),
+            Kind::Service => of(&self.services),
+            Kind::EndpointSlice => of(&self.slices),
+            Kind::ConfigMap | Kind::Secret => {
+                self.certificates.keys().filter(|object| object.kind == kind).cloned().collect()
+            }
+        }
+    }
+
+    /// Whether any object refers to this one, existing or not. A controller need not hold ConfigMaps and Secrets that
+    /// nobody names.
+    pub fn is_referenced(&self, object: &ObjectRef) -> bool {
+        self.referrers.contains_key(object)
+    }
+
+    pub(crate) fn http_api(&self, object: &ObjectRef) -> Option<&Arc<Item<HttpApiSpec>>> {
+        self.http_apis.get(object)
+    }
+
+    pub(crate) fn route(&self, object: &ObjectRef) -> Option<&Arc<Item<RouteSpec>>> {
+        self.routes.get(object)
+    }
+
+    pub(crate) fn integration(&self, object: &ObjectRef) -> Option<&Arc<Item<IntegrationSpec>>> {
+        self.integrations.get(object)
+    }
+
+    pub(crate) fn authorizer(&self, object: &ObjectRef) -> Option<&Arc<Item<AuthorizerSpec>>> {
+        self.authorizers.get(object)
+    }
+
+    pub(crate) fn stage(&self, object: &ObjectRef) -> Option<&Arc<Item<StageSpec>>> {
+        self.stages.get(object)
+    }
+
+    pub(crate) fn deployment(&self, object: &ObjectRef) -> Option<&Arc<Item<DeploymentObject>>> {
+        self.deployments.get(object)
+    }
+
+    pub(crate) fn service(&self, object: &ObjectRef) -> Option<&Arc<Item<ServicePorts>>> {
+        self.services.get(object)
+    }
+
+    pub(crate) fn slice(&self, object: &ObjectRef) -> Option<&Arc<Item<SlicePart>>> {
+        self.slices.get(object)
+    }
+
+    pub(crate) fn certificates(&self, object: &ObjectRef) -> Option<&Arc<Item<Certificates>>> {
+        self.certificates.get(object)
+    }
+
+    /// The objects of a kind that refer to `target`, in order of their names.
+    pub(crate) fn referrers(&self, target: &ObjectRef, kind: Kind) -> impl Iterator<Item = &ObjectRef> {
+        let from = ObjectRef::new(kind, "", "");
+        let all = self.referrers.get(target).into_iter().flat_map(move |all| all.range(from.clone()..));
+        all.take_while(move |object| object.kind == kind)
+    }
+
+    /// What changed since the last call.
+    pub(crate) fn take_changed(&mut self) -> BTreeSet<ObjectRef> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The Services whose pods may have changed since the last call.
+    pub(crate) fn take_changed_endpoints(&mut self) -> BTreeSet<ObjectRef> {
+        std::mem::take(&mut self.changed_endpoints)
+    }
+
+    /// Marks `object` as changed, and replaces what it refers to. A slice tells about its Service's pods only, those
+    /// that it belonged to included.
+    fn moved(&mut self, object: ObjectRef, targets: Vec<ObjectRef>) {
+        let before = self.targets.remove(&object).unwrap_or_default();
+        match object.kind {
+            Kind::EndpointSlice => self.changed_endpoints.extend(before.iter().chain(&targets).cloned()),
+            Kind::Service => {
+                self.changed_endpoints.insert(object.clone());
+                self.changed.insert(object.clone());
+            }
+            _ => {
+                self.changed.insert(object.clone());
+            }
+        }
+        for target in before {
+            if let Some(all) = self.referrers.get_mut(&target) {
+                all.remove(&object);
+                if all.is_empty() {
+                    self.referrers.remove(&target);
+                }
+            }
+        }
+        for target in &targets {
+            self.referrers.entry(target.clone()).or_default().insert(object.clone());
+        }
+        if !targets.is_empty() {
+            self.targets.insert(object, targets);
+        }
+    }
+}
+
+/// Whether the table changed.
+fn put<S: PartialEq>(table: &mut Table<S>, object: ObjectRef, item: Item<S>) -> bool {
+    match table.get_mut(&object) {
+        Some(known) if **known == item => false,
+        Some(known) => {
+            *known = Arc::new(item);
+            true
+        }
+        None => {
+            table.insert(object, Arc::new(item));
+            true
+        }
+    }
+}
+
+fn route_targets(route: &ObjectRef, spec: &RouteSpec) -> Vec<ObjectRef> {
+    let named = |kind, name: &str| ObjectRef::new(kind, &route.namespace, name);
+    let mut targets = vec![named(Kind::HttpApi, &spec.api_ref.name)];
+    targets.extend(spec.integration_ref.iter().map(|to| named(Kind::Integration, &to.name)));
+    targets.extend(spec.authorizer_ref.iter().map(|to| named(Kind::Authorizer, &to.name)));
+    targets.extend(spec.integration.iter().flat_map(|spec| integration_targets(&route.namespace, spec)));
+    targets
+}
+
+fn integration_targets(namespace: &str, spec: &IntegrationSpec) -> Vec<ObjectRef> {
+    let service = spec.service.as_ref().map(|service| &service.name);
+    let function = spec.lambda.as_ref().and_then(|lambda| lambda.service.as_ref()).map(|service| &service.name);
+    let services = service.into_iter().chain(function).map(|name| ObjectRef::new(Kind::Service, namespace, name));
+    let certificates = spec.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref());
+    services.chain(certificates.map(|ca| certificates_object(namespace, ca))).collect()
+}
+
+/// The object that a `caRef` names.
+pub(crate) fn certificates_object(namespace: &str, ca: &CaRef) -> ObjectRef {
+    let kind = match ca.kind {
+        CaKind::ConfigMap => Kind::ConfigMap,
+        CaKind::Secret => Kind::Secret,
+    };
+    ObjectRef::new(kind, namespace, &ca.name)
+}
+
+fn stage_targets(stage: &ObjectRef, spec: &StageSpec) -> Vec<ObjectRef> {
+    let api = ObjectRef::new(Kind::HttpApi, &stage.namespace, &spec.api_ref.name);
+    let deployment = spec.deployment_ref.as_ref();
+    let deployment = deployment.map(|to| ObjectRef::new(Kind::ApiDeployment, &stage.namespace, &to.name));
+    std::iter::once(api).chain(deployment).collect()
+}
+
+/// Only certificates are kept: private keys and other secrets have no business here (promise P7).
+fn certificates(text: String) -> Option<String> {
+    (text.contains("-----BEGIN CERTIFICATE-----") && !text.contains("PRIVATE KEY")).then_some(text)
+}
