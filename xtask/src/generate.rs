@@ -19,7 +19,7 @@ pub(crate) struct Options {
 type Generated = (String, String);
 
 /// Where the chart keeps the definitions.
-const CRDS: &str = "charts/tollgate/crds";
+const CRDS: &str = "charts/tollgate/files/crds";
 
 fn files() -> Result<Vec<Generated>> {
     let mut files: Vec<Generated> =
