@@ -1,1 +1,62 @@
 //! tollgate: check and run the same YAML without a cluster
+//!
+//! [`run`] is the program; everything it does can be called by tests. [`load`] reads files, [`check`] is `tollgate check`.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub mod args;
+pub mod check;
+pub mod load;
+pub mod problem;
+pub mod report;
+
+use args::{Args, Command, Output};
+
+/// A wrong command line, as in `sysexits.h`.
+const USAGE: u8 = 64;
+
+/// Runs the program with these arguments, the program's name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let Args { command } = match Args::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) => {
+            // Nothing is left to do when even the help cannot be printed.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match command {
+        Command::Check { paths, output } => {
+            let outcome = check::check(&paths);
+            print(&match output {
+                Output::Human => check::human(&outcome, colours()),
+                Output::Json => check::json(&outcome),
+            });
+            if outcome.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Command::Crds => {
+            print(&crds());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// The definitions of all kinds as one YAML stream.
+fn crds() -> String {
+    tollgate_crds::yaml().into_iter().map(|(_, yaml)| format!("---\n{yaml}")).collect()
+}
+
+/// Colours only where a person looks, and not where they asked for none (<https://no-color.org>).
+fn colours() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A reader that went away (`tollgate crds | head`) is no failure.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
