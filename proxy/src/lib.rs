@@ -1,1 +1,6 @@
 //! The data plane: connections, the request line, integrations, meters
+
+pub mod access_log;
+pub mod metrics;
+pub mod proxy_protocol;
+pub mod units;
