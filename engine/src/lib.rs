@@ -1,11 +1,19 @@
 //! What a gateway decides, as plain functions of their arguments: no I/O, no clock, no environment.
 //!
 //! * [`snapshot`] is what travels from controller to proxy.
-//! * [`reject`]: the errors that the gateway itself answers.
-//! * [`cors`], [`throttle`]: what the parts of a request line decide.
-//! * [`request_id`], [`trace`], [`time`], [`percent`]: small forms that many parts share.
+//! * [`cors`], [`jwt`], [`throttle`], [`forward`] and [`lambda`] decide the steps of a request in that order.
+//! * [`reject`] is every error that the gateway itself answers.
+//! * [`context`] holds the facts of a request and its outcome, [`access_log`] writes them.
+//! * [`request_id`], [`trace`], [`time`], [`ip`] and [`percent`] are small forms that many parts share.
 
+pub mod access_log;
+pub mod context;
 pub mod cors;
+pub mod forward;
+pub mod ip;
+mod json;
+pub mod jwt;
+pub mod lambda;
 pub mod percent;
 pub mod reject;
 pub mod request_id;
