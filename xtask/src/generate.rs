@@ -1,5 +1,6 @@
 //! Files that are made from other files of the repository. They are committed and must not differ from what we would write.
 
+mod conditions;
 mod resources;
 
 use anyhow::{Result, bail};
@@ -25,6 +26,7 @@ fn files() -> Result<Vec<Generated>> {
     let mut files: Vec<Generated> =
         tollgate_crds::yaml().into_iter().map(|(name, yaml)| (format!("{CRDS}/{name}"), yaml)).collect();
     files.push((resources::PAGE.to_owned(), resources::render()));
+    files.push((conditions::PAGE.to_owned(), conditions::render()?));
     files.push((conformance::PAGE.to_owned(), conformance::render()?));
     Ok(files)
 }
