@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::backend::args::BackendArgs;
+
 /// Amazon API Gateway's model on Kubernetes: check and run the same YAML without a cluster
 #[derive(Debug, Parser)]
 #[command(name = "tollgate", version, about, max_term_width = 120)]
@@ -27,6 +29,8 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Output::Human)]
         output: Output,
     },
+    /// Runs a backend for examples and tests: an echo service, a function, a token issuer
+    Backend(BackendArgs),
     /// Prints the custom resource definitions, for `kubectl apply --server-side -f -`
     Crds,
 }

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 pub mod args;
+pub mod backend;
 pub mod check;
 pub mod load;
 pub mod problem;
@@ -38,10 +39,40 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             });
             if outcome.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        Command::Backend(args) => exit(backend::run(&args)),
         Command::Crds => {
             print(&crds());
             ExitCode::SUCCESS
         }
+    }
+}
+
+/// Prints why something failed, causes included.
+fn exit(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns when the user or the system asks the program to stop.
+async fn stop_signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = tokio::signal::ctrl_c() => return,
+            }
+        }
+    }
+    // Without a handler the system's own way of ending a program is left, so waiting forever is right.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
