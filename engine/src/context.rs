@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use http::header::USER_AGENT;
 use http::{HeaderMap, Version};
 
 use crate::ip::IpText;
@@ -29,6 +28,9 @@ pub struct Facts<'a> {
     pub query: Option<&'a str>,
     /// The client's headers.
     pub headers: &'a HeaderMap,
+    /// The client's `User-Agent`, apart from the other headers because it outlives them: access logs are written when the request's headers
+    /// have long gone to the backend. As bytes because clients send what they like.
+    pub user_agent: Option<&'a [u8]>,
     /// The host as called, with its port if one was sent: `Host` or `:authority`.
     pub host: &'a str,
     /// The peer, or who it speaks for if it is trusted (H-EV2-18).
@@ -87,11 +89,6 @@ impl<'a> Facts<'a> {
     pub fn domain_prefix(&self) -> &'a str {
         let name = self.domain_name();
         name.split_once('.').map_or(name, |(first, _)| first)
-    }
-
-    /// `$context.identity.userAgent`, as bytes because clients send what they like.
-    pub fn user_agent(&self) -> Option<&'a [u8]> {
-        self.headers.get(USER_AGENT).map(http::HeaderValue::as_bytes)
     }
 
     /// `$context.requestTime`.
@@ -230,7 +227,7 @@ impl Variable {
             Self::ErrorResponseType => Value::text(outcome.reject.map(Reject::response_type)),
             Self::HttpMethod => Value::Text(facts.method),
             Self::IdentitySourceIp => Value::Ip(IpText::new(facts.source_ip)),
-            Self::IdentityUserAgent => facts.user_agent().map_or(Value::Absent, Value::Bytes),
+            Self::IdentityUserAgent => facts.user_agent.map_or(Value::Absent, Value::Bytes),
             Self::IntegrationError => Value::text(integration.error),
             Self::IntegrationCallStatus => Value::number(integration.call_status.map(u64::from)),
             Self::IntegrationLatency => Value::number(integration.latency_ms),

@@ -3,12 +3,14 @@
 //! * [`snapshot`] is what travels from controller to proxy.
 //! * [`cors`], [`jwt`], [`throttle`], [`forward`] and [`lambda`] decide the steps of a request in that order.
 //! * [`reject`] is every error that the gateway itself answers.
+//! * [`route`], [`template`] and [`deployment`] are what a snapshot is compiled into.
 //! * [`context`] holds the facts of a request and its outcome, [`access_log`] writes them.
 //! * [`request_id`], [`trace`], [`time`], [`ip`] and [`percent`] are small forms that many parts share.
 
 pub mod access_log;
 pub mod context;
 pub mod cors;
+pub mod deployment;
 pub mod forward;
 pub mod ip;
 mod json;

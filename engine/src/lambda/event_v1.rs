@@ -110,7 +110,7 @@ fn write_identity(facts: &Facts<'_>, out: &mut Vec<u8>) {
     }
     identity.string("sourceIp", IpText::new(facts.source_ip).as_str());
     identity.raw("user", "null");
-    match facts.user_agent() {
+    match facts.user_agent {
         Some(agent) => push_bytes(identity.key("userAgent"), agent),
         None => identity.raw("userAgent", "null"),
     }

@@ -90,7 +90,7 @@ fn write_context(facts: &Facts<'_>, path: &str, route_key: &str, out: &mut Vec<u
     http.string("path", path);
     http.string("protocol", "HTTP/1.1");
     http.string("sourceIp", IpText::new(facts.source_ip).as_str());
-    push_bytes(http.key("userAgent"), facts.user_agent().unwrap_or_default());
+    push_bytes(http.key("userAgent"), facts.user_agent.unwrap_or_default());
     http.close();
     context.string("requestId", facts.request_id.as_str());
     context.string("routeKey", route_key);
