@@ -100,10 +100,24 @@ fn run_one(target: &Target, seconds: u32) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("starting {}", program.display()))?;
     let text = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        let lines: Vec<&str> = text.lines().collect();
-        bail!("{}\n{}", output.status, lines[lines.len().saturating_sub(40)..].join("\n"));
+        bail!("{}\n{}", output.status, finding(&text));
     }
     Ok(text.lines().rfind(|line| line.starts_with("Done ")).unwrap_or("done").to_owned())
+}
+
+/// What a reader wants of a fuzzer's last words: the panic, and where the input lies.
+fn finding(text: &str) -> String {
+    let mut lines = text.lines();
+    let mut told: Vec<&str> = Vec::new();
+    while let Some(line) = lines.next() {
+        if line.contains("panicked at") {
+            told.push(line);
+            told.extend(lines.by_ref().take_while(|line| !line.starts_with("stack backtrace")).take(20));
+        } else if line.contains("ERROR: libFuzzer") || line.contains("Test unit written to") {
+            told.push(line);
+        }
+    }
+    told.join("\n")
 }
 
 fn dictionary(fuzz: &Path, name: &str) -> Option<String> {
@@ -113,7 +127,14 @@ fn dictionary(fuzz: &Path, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::names;
+    use super::{finding, names};
+
+    #[test]
+    fn a_finding_is_told_without_its_backtrace() {
+        let text = "#1 INITED\nthread '<unnamed>' panicked at a.rs:1:\nleft\nright\nstack backtrace:\n 0: x\nERROR: libFuzzer: deadly signal\n";
+        assert!(finding(text).contains("right\n"));
+        assert!(!finding(text).contains("0: x"));
+    }
 
     #[test]
     fn targets_are_the_bins_of_the_manifest() {
