@@ -1,92 +1,17 @@
 //! The door: what changed in the world goes in, what has to change elsewhere comes out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tollgate_engine::snapshot::{ContentHash, Deployment, Stage, Unit, UnitId};
+use tollgate_engine::snapshot::{Deployment, ServicePort, Stage, Unit, UnitId};
 
-use crate::{Fleets, Kind, ObjectRef, ObjectVerdict, World};
-
-/// What translation needs to know about the installation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// What default endpoints end with, with a port where clients need one: `localhost:8080`, `gateway.example.com`.
-    pub base_domain: String,
-    /// Addresses start with `https://`, else with `http://`.
-    pub https: bool,
-}
-
-/// What a call of [`Translator::translate`] found to do, in this order: units, verdicts, records.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Changes {
-    /// Counts the calls of [`Translator::translate`]; see [`crate::Requirement`].
-    pub revision: u64,
-    /// Units with new content or other fleets. Publish them, and `deletes`, as one batch.
-    pub puts: Vec<Put>,
-    /// Units that are gone.
-    pub deletes: Vec<UnitId>,
-    /// Objects whose verdict is new or differs from the last one.
-    pub verdicts: Vec<ObjectVerdict>,
-    /// What has to survive a restart of the controller. `tollgate dev` may drop it.
-    pub records: Vec<Record>,
-}
-
-impl Changes {
-    /// Nothing to publish, report or keep.
-    pub fn is_empty(&self) -> bool {
-        self.puts.is_empty() && self.deletes.is_empty() && self.verdicts.is_empty() && self.records.is_empty()
-    }
-}
-
-/// A unit as it is published.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Put {
-    /// Which unit.
-    pub id: UnitId,
-    /// Hash of `json`.
-    pub hash: ContentHash,
-    /// The content.
-    pub unit: Arc<Unit>,
-    /// The content as it travels, serialised once for all subscribers.
-    pub json: Arc<str>,
-    /// Who gets it. A fleet that is no longer named has to drop it.
-    pub fleets: Fleets,
-    /// The [`Changes::revision`] that published this content.
-    pub revision: u64,
-}
-
-/// Something to keep beyond the life of the controller, and to give back to a new one before its first
-/// [`Translator::translate`].
-#[derive(Clone, Debug, PartialEq)]
-pub enum Record {
-    /// A stage with `autoDeploy` serves a new deployment: make an ApiDeployment of it, with
-    /// [`crate::DEPLOYMENT_ID_ANNOTATION`] saying `hash`. Give the latest of each API back with
-    /// [`Translator::restore_api`], and all of them with [`Translator::restore_deployment`].
-    AutoDeployed {
-        /// The HttpApi.
-        api: ObjectRef,
-        /// `deploymentId`.
-        hash: ContentHash,
-        /// The content.
-        deployment: Arc<Deployment>,
-    },
-    /// An ApiDeployment made by hand was captured. Give it back with [`Translator::restore_deployment`].
-    Captured {
-        /// The ApiDeployment.
-        object: ObjectRef,
-        /// `deploymentId`.
-        hash: ContentHash,
-        /// The content.
-        deployment: Arc<Deployment>,
-    },
-    /// The accepted version of a stage. Keep the latest; give it back with [`Translator::restore_stage`].
-    Stage {
-        /// The Stage.
-        object: ObjectRef,
-        /// The content. The ApiDeployment with its `deployment` must not be deleted.
-        stage: Arc<Stage>,
-    },
-}
+use crate::api::{ApiChanges, ApiState, Scope};
+use crate::api_id::ApiIds;
+use crate::changes::{Changes, Put, Settings};
+use crate::content::{Built, Content};
+use crate::route;
+use crate::shared::SharedObjects;
+use crate::{Fleets, Kind, ObjectRef, ObjectVerdict, Reason, Serving, Verdict, World, endpoints};
 
 /// Translates a world, and remembers what it published.
 #[derive(Debug)]
@@ -94,9 +19,17 @@ pub struct Translator {
     settings: Settings,
     world: World,
     revision: u64,
+    shared: SharedObjects,
+    apis: BTreeMap<ObjectRef, ApiState>,
+    /// Which API a Route, Stage or ApiDeployment belongs to.
+    members: BTreeMap<ObjectRef, ObjectRef>,
+    ids: ApiIds,
+    captures: BTreeMap<ObjectRef, Arc<Built>>,
+    /// Who needs the endpoints of a service.
+    services: BTreeMap<ServicePort, BTreeSet<ObjectRef>>,
     published: BTreeMap<UnitId, Put>,
+    verdicts: BTreeMap<ObjectRef, ObjectVerdict>,
     restored_apis: BTreeMap<ObjectRef, Deployment>,
-    restored_deployments: BTreeMap<ObjectRef, Arc<Deployment>>,
     restored_stages: BTreeMap<ObjectRef, Stage>,
 }
 
@@ -107,25 +40,37 @@ impl Translator {
             settings,
             world: World::default(),
             revision: 0,
+            shared: SharedObjects::default(),
+            apis: BTreeMap::new(),
+            members: BTreeMap::new(),
+            ids: ApiIds::default(),
+            captures: BTreeMap::new(),
+            services: BTreeMap::new(),
             published: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
             restored_apis: BTreeMap::new(),
-            restored_deployments: BTreeMap::new(),
             restored_stages: BTreeMap::new(),
         }
     }
 
-    /// The last deployment of an API that was recorded: for the parts of objects that are refused now.
+    /// The last deployment of an API that was recorded: for the parts of objects that are refused now. Has no effect once
+    /// the API was translated.
     pub fn restore_api(&mut self, deployment: Deployment) {
+        self.shared.restore(&deployment);
         let api = ObjectRef::new(Kind::HttpApi, &deployment.api.namespace, &deployment.api.name);
         self.restored_apis.insert(api, deployment);
     }
 
-    /// The recorded content of an ApiDeployment.
-    pub fn restore_deployment(&mut self, object: &ObjectRef, deployment: Arc<Deployment>) {
-        self.restored_deployments.insert(object.clone(), deployment);
+    /// The recorded content of an ApiDeployment. Content that is known already stays.
+    pub fn restore_deployment(&mut self, object: &ObjectRef, deployment: Deployment) {
+        if !self.captures.contains_key(object) {
+            self.captures.insert(object.clone(), Built::of(deployment));
+            self.world.touch(object);
+        }
     }
 
-    /// The recorded version of a Stage: what it serves and how, in case it is refused now.
+    /// The recorded version of a Stage: what it serves and how, in case it is refused now. Has no effect once the stage was
+    /// translated.
     pub fn restore_stage(&mut self, object: &ObjectRef, stage: Stage) {
         self.restored_stages.insert(object.clone(), stage);
     }
@@ -145,11 +90,283 @@ impl Translator {
         self.published.values()
     }
 
+    /// The latest verdict of every object of our kinds.
+    pub fn verdicts(&self) -> impl Iterator<Item = &ObjectVerdict> {
+        self.verdicts.values()
+    }
+
     /// Translates what changed since the last call.
     pub fn translate(&mut self) -> Changes {
         self.revision += 1;
-        self.world.take_changed();
-        self.world.take_changed_endpoints();
-        Changes { revision: self.revision, ..Changes::default() }
+        let mut changes = Changes { revision: self.revision, ..Changes::default() };
+        let changed = self.world.take_changed();
+        for object in changed.iter().filter(|object| object.kind.is_ours() && !self.world.contains(object)) {
+            self.verdicts.remove(object);
+            self.captures.remove(object);
+        }
+        let mut users = self.look_at_shared(&changed);
+        let mut dirty = BTreeSet::new();
+        self.look_at_routes(&changed, &users, &mut dirty);
+        users.extend(self.world.take_released());
+        self.find_dirty_apis(&changed, &mut dirty);
+        let mut needed = self.world.take_changed_endpoints();
+        for api in self.by_age(dirty) {
+            self.translate_api(&api, &mut changes, &mut users, &mut needed);
+        }
+        self.shared_verdicts(&users, &mut changes);
+        self.translate_endpoints(&needed, &mut changes);
+        changes
+    }
+
+    /// Looks again at Integrations and Authorizers that changed or that need something that did. Returns them.
+    fn look_at_shared(&mut self, changed: &BTreeSet<ObjectRef>) -> BTreeSet<ObjectRef> {
+        let mut again = BTreeSet::new();
+        for object in changed {
+            match object.kind {
+                Kind::Integration | Kind::Authorizer => {
+                    again.insert(object.clone());
+                }
+                Kind::Service | Kind::ConfigMap | Kind::Secret => {
+                    again.extend(self.world.referrers(object, Kind::Integration).cloned());
+                }
+                _ => {}
+            }
+        }
+        for object in &again {
+            match object.kind {
+                Kind::Integration => self.shared.look_at_integration(&self.world, object, self.revision),
+                _ => self.shared.look_at_authorizer(&self.world, object, self.revision),
+            }
+        }
+        again
+    }
+
+    /// Looks again at the routes that changed or that need something that did. Adds their APIs to `dirty`.
+    fn look_at_routes(
+        &mut self,
+        changed: &BTreeSet<ObjectRef>,
+        shared: &BTreeSet<ObjectRef>,
+        dirty: &mut BTreeSet<ObjectRef>,
+    ) {
+        let needed = [Kind::Service, Kind::ConfigMap, Kind::Secret];
+        let needed = changed.iter().filter(|object| needed.contains(&object.kind)).chain(shared);
+        let users = needed.flat_map(|object| self.world.referrers(object, Kind::Route));
+        let own = changed.iter().filter(|object| object.kind == Kind::Route);
+        let routes: BTreeSet<ObjectRef> = own.chain(users).cloned().collect();
+        for object in routes {
+            let item = self.world.route(&object).cloned();
+            let api =
+                item.as_ref().map(|item| ObjectRef::new(Kind::HttpApi, &object.namespace, &item.spec.api_ref.name));
+            if let Some(before) = self.join(&object, api.as_ref()) {
+                if api.as_ref() != Some(&before)
+                    && let Some(state) = self.apis.get_mut(&before)
+                {
+                    state.routes.remove(&object.name);
+                }
+                dirty.insert(before);
+            }
+            if let (Some(item), Some(api)) = (item, api) {
+                let looked = route::evaluate(&self.world, &self.shared, &object, &item.spec);
+                self.apis.entry(api.clone()).or_default().put_route(&object.name, item, looked);
+                dirty.insert(api);
+            }
+        }
+    }
+
+    /// Remembers which API an object belongs to. Returns the one that it belonged to.
+    fn join(&mut self, object: &ObjectRef, api: Option<&ObjectRef>) -> Option<ObjectRef> {
+        match api {
+            Some(api) => self.members.insert(object.clone(), api.clone()),
+            None => self.members.remove(object),
+        }
+    }
+
+    fn find_dirty_apis(&mut self, changed: &BTreeSet<ObjectRef>, dirty: &mut BTreeSet<ObjectRef>) {
+        for object in changed {
+            let api = match object.kind {
+                Kind::HttpApi => {
+                    dirty.insert(object.clone());
+                    continue;
+                }
+                Kind::Stage => self.world.stage(object).map(|item| &item.spec.api_ref),
+                Kind::ApiDeployment => self.world.deployment(object).map(|item| &item.spec.spec.api_ref),
+                _ => continue,
+            };
+            let api = api.map(|api| ObjectRef::new(Kind::HttpApi, &object.namespace, &api.name));
+            dirty.extend(self.join(object, api.as_ref()));
+            dirty.extend(api);
+        }
+    }
+
+    /// Older APIs first, since they keep their ids.
+    fn by_age(&self, apis: BTreeSet<ObjectRef>) -> Vec<ObjectRef> {
+        let mut apis: Vec<ObjectRef> = apis.into_iter().collect();
+        apis.sort_by_key(|api| self.world.http_api(api).and_then(|item| item.created.as_ref().map(|time| time.0)));
+        apis
+    }
+
+    /// Adds to `users` the shared objects whose verdict may have changed, and to `needed` the services whose endpoints
+    /// may have come or gone.
+    fn translate_api(
+        &mut self,
+        api: &ObjectRef,
+        changes: &mut Changes,
+        users: &mut BTreeSet<ObjectRef>,
+        needed: &mut BTreeSet<ObjectRef>,
+    ) {
+        let mut state = self.apis.remove(api).unwrap_or_default();
+        let exists = self.world.http_api(api).is_some();
+        let mut scope = Scope {
+            world: &self.world,
+            settings: &self.settings,
+            revision: self.revision,
+            shared: &self.shared,
+            ids: &mut self.ids,
+            captures: &mut self.captures,
+            restored_stages: &mut self.restored_stages,
+            restored: if exists { self.restored_apis.remove(api) } else { None },
+        };
+        let ApiChanges { units, services, verdicts, records, following_changed } = state.translate(api, &mut scope);
+        let mut fleets = Fleets::default();
+        fleets.insert(state.fleet());
+        let mut ids = BTreeSet::new();
+        for (id, content) in units {
+            if ids.insert(id.clone()) {
+                self.publish(id, content, fleets, changes);
+            }
+        }
+        for gone in state.units.difference(&ids) {
+            self.published.remove(gone);
+            changes.deletes.push(gone.clone());
+        }
+        state.units = ids;
+        self.need(api, services, &mut state, needed);
+        for verdict in verdicts {
+            // A route that is reported may use another Integration than before, or the first.
+            if following_changed || verdict.object.kind == Kind::Route {
+                self.shared_by(&verdict.object, users);
+            }
+            self.report(verdict, changes);
+        }
+        changes.records.extend(records);
+        if !state.is_empty(api, &self.world) {
+            self.apis.insert(api.clone(), state);
+        }
+    }
+
+    fn publish(&mut self, id: UnitId, content: Content, fleets: Fleets, changes: &mut Changes) {
+        let Content { hash, unit, json } = content;
+        if self.published.get(&id).is_some_and(|put| put.hash == hash && put.fleets == fleets) {
+            return;
+        }
+        let put = Put { id: id.clone(), hash, unit, json, fleets, revision: self.revision };
+        self.published.insert(id, put.clone());
+        changes.puts.push(put);
+    }
+
+    /// Notes the services whose endpoints an API needs, and who gets them.
+    fn need(
+        &mut self,
+        api: &ObjectRef,
+        services: BTreeSet<ServicePort>,
+        state: &mut ApiState,
+        needed: &mut BTreeSet<ObjectRef>,
+    ) {
+        let object = |port: &ServicePort| ObjectRef::new(Kind::Service, &port.namespace, &port.name);
+        let now = (services, Some(state.fleet()));
+        let before = std::mem::replace(&mut state.needs, now.clone());
+        if before == now {
+            return;
+        }
+        for port in before.0.difference(&now.0) {
+            if let Some(apis) = self.services.get_mut(port) {
+                apis.remove(api);
+            }
+            needed.insert(object(port));
+        }
+        let moved = before.1 != now.1;
+        for port in now.0.iter().filter(|port| moved || !before.0.contains(port)) {
+            self.services.entry(port.clone()).or_default().insert(api.clone());
+            needed.insert(object(port));
+        }
+    }
+
+    /// The Integration and the Authorizer that a route names.
+    fn shared_by(&self, route: &ObjectRef, into: &mut BTreeSet<ObjectRef>) {
+        let Some(item) = self.world.route(route) else { return };
+        let named = |kind, name: &str| ObjectRef::new(kind, &route.namespace, name);
+        into.extend(item.spec.integration_ref.as_ref().map(|to| named(Kind::Integration, &to.name)));
+        into.extend(item.spec.authorizer_ref.as_ref().map(|to| named(Kind::Authorizer, &to.name)));
+    }
+
+    fn shared_verdicts(&mut self, objects: &BTreeSet<ObjectRef>, changes: &mut Changes) {
+        for object in objects {
+            let Some(found) = self.shared.findings(object) else { continue };
+            let serving = if found.current {
+                self.shared_serving(object, found.since)
+            } else {
+                Serving::Nowhere(Verdict::no(
+                    Reason::NotAccepted,
+                    "this version was refused; the last accepted one keeps serving",
+                ))
+            };
+            let verdict = ObjectVerdict {
+                object: object.clone(),
+                uid: found.uid.to_owned(),
+                generation: found.generation,
+                accepted: found.accepted.clone(),
+                resolved_refs: found.resolved.clone(),
+                serving,
+                api_id: None,
+                api_endpoint: None,
+                capture: None,
+            };
+            self.report(verdict, changes);
+        }
+    }
+
+    /// A shared object has to be served wherever a route uses it.
+    fn shared_serving(&self, object: &ObjectRef, since: u64) -> Serving {
+        let routes = self.world.referrers(object, Kind::Route).filter_map(|route| self.members.get(route));
+        let apis: BTreeSet<&ObjectRef> = routes.collect();
+        let states = apis.iter().filter_map(|api| self.apis.get(api));
+        let requirements: Vec<_> = states.flat_map(|state| state.requirements(since)).collect();
+        if requirements.is_empty() { Serving::NotNeeded(Reason::NotUsed) } else { Serving::When(requirements) }
+    }
+
+    fn report(&mut self, verdict: ObjectVerdict, changes: &mut Changes) {
+        if self.verdicts.get(&verdict.object) != Some(&verdict) {
+            self.verdicts.insert(verdict.object.clone(), verdict.clone());
+            changes.verdicts.push(verdict);
+        }
+    }
+
+    /// Publishes the endpoints of these services that an API needs, and withdraws those that none needs any more.
+    fn translate_endpoints(&mut self, services: &BTreeSet<ObjectRef>, changes: &mut Changes) {
+        for service in services {
+            let first = ServicePort { namespace: service.namespace.clone(), name: service.name.clone(), port: 0 };
+            let ports: Vec<(ServicePort, BTreeSet<ObjectRef>)> = self
+                .services
+                .range(first..)
+                .take_while(|(port, _)| port.namespace == service.namespace && port.name == service.name)
+                .map(|(port, apis)| (port.clone(), apis.clone()))
+                .collect();
+            for (port, apis) in ports {
+                let id = UnitId::endpoints(&port);
+                let mut fleets = Fleets::default();
+                for state in apis.iter().filter_map(|api| self.apis.get(api)) {
+                    fleets.insert(state.fleet());
+                }
+                if fleets == Fleets::default() {
+                    self.services.remove(&port);
+                    if self.published.remove(&id).is_some() {
+                        changes.deletes.push(id);
+                    }
+                } else {
+                    let content = Content::of(Unit::Endpoints(endpoints::endpoints(&self.world, &port)));
+                    self.publish(id, content, fleets, changes);
+                }
+            }
+        }
     }
 }

@@ -28,6 +28,7 @@ pub struct World {
     referrers: BTreeMap<ObjectRef, BTreeSet<ObjectRef>>,
     changed: BTreeSet<ObjectRef>,
     changed_endpoints: BTreeSet<ObjectRef>,
+    released: BTreeSet<ObjectRef>,
 }
 
 type Table<S> = BTreeMap<ObjectRef, Arc<Item<S>>>;
@@ -230,6 +231,26 @@ impl World {
         all.take_while(move |object| object.kind == kind)
     }
 
+    /// Whether the object exists.
+    pub(crate) fn contains(&self, object: &ObjectRef) -> bool {
+        match object.kind {
+            Kind::HttpApi => self.http_apis.contains_key(object),
+            Kind::Route => self.routes.contains_key(object),
+            Kind::Integration => self.integrations.contains_key(object),
+            Kind::Authorizer => self.authorizers.contains_key(object),
+            Kind::Stage => self.stages.contains_key(object),
+            Kind::ApiDeployment => self.deployments.contains_key(object),
+            Kind::Service => self.services.contains_key(object),
+            Kind::EndpointSlice => self.slices.contains_key(object),
+            Kind::ConfigMap | Kind::Secret => self.certificates.contains_key(object),
+        }
+    }
+
+    /// Something outside the world that the object depends on has changed.
+    pub(crate) fn touch(&mut self, object: &ObjectRef) {
+        self.changed.insert(object.clone());
+    }
+
     /// What changed since the last call.
     pub(crate) fn take_changed(&mut self) -> BTreeSet<ObjectRef> {
         std::mem::take(&mut self.changed)
@@ -238,6 +259,11 @@ impl World {
     /// The Services whose pods may have changed since the last call.
     pub(crate) fn take_changed_endpoints(&mut self) -> BTreeSet<ObjectRef> {
         std::mem::take(&mut self.changed_endpoints)
+    }
+
+    /// What objects no longer refer to since the last call.
+    pub(crate) fn take_released(&mut self) -> BTreeSet<ObjectRef> {
+        std::mem::take(&mut self.released)
     }
 
     /// Marks `object` as changed, and replaces what it refers to. A slice tells about its Service's pods only, those
@@ -254,6 +280,7 @@ impl World {
                 self.changed.insert(object.clone());
             }
         }
+        self.released.extend(before.iter().filter(|target| !targets.contains(target)).cloned());
         for target in before {
             if let Some(all) = self.referrers.get_mut(&target) {
                 all.remove(&object);

@@ -1,0 +1,184 @@
+//! From an integration object, of an Integration or inside a Route, to the backend that travels.
+
+use std::sync::Arc;
+
+use tollgate_crds::{HttpTarget, IntegrationSpec, LambdaTarget, PayloadFormatVersion, ServiceTarget, Tls};
+use tollgate_engine::snapshot::{
+    self, BackendTls, HttpBackend, Integration, LambdaBackend, LambdaEndpoint, ServiceBackend, ServicePort,
+};
+use tollgate_engine::template::Template;
+
+use crate::endpoints::{Missing, look_up};
+use crate::outcome::Outcome;
+use crate::world::certificates_object;
+use crate::{Reason, Verdict, World};
+
+/// A backend, and what depends on the route that uses it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Backend {
+    pub(crate) content: Integration,
+    template: Option<Template>,
+}
+
+impl Backend {
+    /// A backend that was accepted by an earlier controller.
+    pub(crate) fn restored(content: Integration) -> Arc<Self> {
+        let template = match &content.backend {
+            snapshot::Backend::Service(service) => service.path.as_deref(),
+            snapshot::Backend::Http(http) => Some(http.uri.as_str()),
+            snapshot::Backend::Lambda(_) | snapshot::Backend::Unknown => None,
+        };
+        let template = template.and_then(|text| Template::parse(text).ok());
+        Arc::new(Self { content, template })
+    }
+
+    /// The service whose pods answer.
+    pub(crate) fn service(&self) -> Option<&ServicePort> {
+        service_of(&self.content)
+    }
+
+    /// Refuses placeholders that the route has no variable for (H-HTTP-2).
+    pub(crate) fn fits<'a>(&self, variables: impl Iterator<Item = &'a str> + Clone) -> Result<(), String> {
+        let Some(template) = &self.template else { return Ok(()) };
+        template.check_variables(variables).map_err(|error| error.to_string())
+    }
+}
+
+/// The service behind an integration.
+pub(crate) fn service_of(integration: &Integration) -> Option<&ServicePort> {
+    match &integration.backend {
+        snapshot::Backend::Service(service) => Some(&service.service),
+        snapshot::Backend::Lambda(LambdaBackend { endpoint: LambdaEndpoint::Service { service }, .. }) => Some(service),
+        _ => None,
+    }
+}
+
+/// Where the integration stands: names in messages and in the snapshot come from it.
+#[derive(Clone, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) namespace: &'a str,
+    /// `Route/namespace/name` or `Integration/namespace/name`.
+    pub(crate) source: String,
+    /// `spec` or `spec.integration`.
+    pub(crate) path: &'static str,
+}
+
+/// The backend of an integration object. A missing Service does not refuse it: such a route answers 503 (H-VPC-10).
+pub(crate) fn evaluate(world: &World, place: &Place<'_>, spec: &IntegrationSpec) -> Outcome<Arc<Backend>> {
+    let path = place.path;
+    let tls = match spec.tls.as_ref().map(|tls| backend_tls(world, place, tls)).transpose() {
+        Ok(tls) => tls,
+        Err((reason, message)) => return Outcome::unresolved(reason, message),
+    };
+    let method = spec.method.fixed().map(str::to_owned);
+    let parts = match (&spec.service, &spec.http, &spec.lambda) {
+        (Some(service), None, None) => service_backend(place, service, method, tls),
+        (None, Some(http), None) => http_backend(path, http, method, tls),
+        (None, None, Some(lambda)) => lambda_backend(place, lambda, spec.payload_format_version),
+        _ => Err(format!("{path} has no target or several: set exactly one of service, http and lambda")),
+    };
+    let (backend, template) = match parts {
+        Ok(parts) => parts,
+        Err(message) => return Outcome::invalid(message),
+    };
+    let Ok(timeout_in_millis @ 50..=30_000) = u32::try_from(spec.timeout_in_millis) else {
+        return Outcome::invalid(format!(
+            "{path}.timeoutInMillis: {} is out of range: give 50 to 30000 milliseconds",
+            spec.timeout_in_millis
+        ));
+    };
+    let content = Integration { source: place.source.clone(), timeout_in_millis, backend };
+    let resolved = service_of(&content).map_or_else(Verdict::resolved, |port| service_verdict(world, place, port));
+    Outcome { resolved, ..Outcome::good(Arc::new(Backend { content, template })) }
+}
+
+type Parts = Result<(snapshot::Backend, Option<Template>), String>;
+
+fn service_backend(
+    place: &Place<'_>,
+    target: &ServiceTarget,
+    method: Option<String>,
+    tls: Option<BackendTls>,
+) -> Parts {
+    let template = target.path.as_deref().map(|text| template(place.path, "service.path", text)).transpose()?;
+    let service = service_port(place, &target.name, target.port);
+    Ok((snapshot::Backend::Service(ServiceBackend { service, path: target.path.clone(), method, tls }), template))
+}
+
+fn http_backend(path: &str, target: &HttpTarget, method: Option<String>, tls: Option<BackendTls>) -> Parts {
+    let template = template(path, "http.uri", &target.uri)?;
+    Ok((snapshot::Backend::Http(HttpBackend { uri: target.uri.clone(), method, tls }), Some(template)))
+}
+
+fn lambda_backend(place: &Place<'_>, target: &LambdaTarget, version: Option<PayloadFormatVersion>) -> Parts {
+    let endpoint = match (&target.service, &target.endpoint) {
+        (Some(service), None) => LambdaEndpoint::Service { service: service_port(place, &service.name, service.port) },
+        (None, Some(url)) => LambdaEndpoint::Url { url: url.trim_end_matches('/').to_owned() },
+        _ => return Err(format!("{}.lambda: set exactly one of service and endpoint", place.path)),
+    };
+    let payload_format_version = match version.unwrap_or(PayloadFormatVersion::V2) {
+        PayloadFormatVersion::V1 => snapshot::PayloadFormatVersion::V1,
+        PayloadFormatVersion::V2 => snapshot::PayloadFormatVersion::V2,
+    };
+    let function_name = target.function_name.clone();
+    Ok((snapshot::Backend::Lambda(LambdaBackend { endpoint, function_name, payload_format_version }), None))
+}
+
+fn service_port(place: &Place<'_>, name: &str, port: u16) -> ServicePort {
+    ServicePort { namespace: place.namespace.to_owned(), name: name.to_owned(), port }
+}
+
+fn template(path: &str, field: &str, text: &str) -> Result<Template, String> {
+    Template::parse(text).map_err(|error| format!("{path}.{field}: {text:?}: {error}"))
+}
+
+pub(crate) fn service_verdict(world: &World, place: &Place<'_>, port: &ServicePort) -> Verdict {
+    let ServicePort { namespace, name, port: number } = port;
+    let path = place.path;
+    match look_up(world, port) {
+        Ok(()) => Verdict::resolved(),
+        Err(Missing::Service) => Verdict::no(
+            Reason::ServiceNotFound,
+            format!(
+                "{path}: Service {namespace}/{name} does not exist: create it or correct the name; until then requests get 503"
+            ),
+        ),
+        Err(Missing::Port) => Verdict::no(
+            Reason::ServicePortNotFound,
+            format!(
+                "{path}: Service {namespace}/{name} has no TCP port {number}: use one of its ports (not the pods'); until then requests get 503"
+            ),
+        ),
+        Err(Missing::ExternalName) => Verdict::no(
+            Reason::ServicePortNotFound,
+            format!(
+                "{path}: Service {namespace}/{name} is of type ExternalName and has no pods: use the target http with a URI; until then requests get 503"
+            ),
+        ),
+    }
+}
+
+fn backend_tls(world: &World, place: &Place<'_>, tls: &Tls) -> Result<BackendTls, (Reason, String)> {
+    let server_name_to_verify = tls.server_name_to_verify.clone();
+    let Some(ca) = &tls.ca_ref else { return Ok(BackendTls { server_name_to_verify, ca_pem: None }) };
+    let object = certificates_object(place.namespace, ca);
+    let at = format!("{}.tls.caRef", place.path);
+    let key = &ca.key;
+    let Some(item) = world.certificates(&object) else {
+        return Err((
+            Reason::CertificatesNotFound,
+            format!("{at}: {object} does not exist: create it or correct the name"),
+        ));
+    };
+    match item.spec.get(key) {
+        Some(Some(pem)) => Ok(BackendTls { server_name_to_verify, ca_pem: Some(pem.clone()) }),
+        Some(None) => Err((
+            Reason::CertificatesInvalid,
+            format!("{at}: key {key:?} of {object} has to hold PEM certificates and nothing else"),
+        )),
+        None => Err((
+            Reason::CertificatesNotFound,
+            format!("{at}: {object} has no key {key:?}: add it, or name another in caRef.key"),
+        )),
+    }
+}
