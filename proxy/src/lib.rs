@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod http_client;
+pub mod jwks;
 pub mod metrics;
 pub mod proxy_protocol;
 pub mod tls;
