@@ -21,7 +21,7 @@ pub(crate) use self::hop::{Found, connection_options};
 /// `apigw-requestid` (H-ERR-6). On HTTP/1.1 the connection writes it as `Apigw-Requestid`.
 pub const APIGW_REQUESTID: HeaderName = HeaderName::from_static("apigw-requestid");
 /// `Via` as AWS sends it (H-HTTP-9, H-HTTP-12).
-pub const DEFAULT_VIA: HeaderValue = HeaderValue::from_static("HTTP/1.1 AmazonAPIGateway");
+pub static DEFAULT_VIA: HeaderValue = HeaderValue::from_static("HTTP/1.1 AmazonAPIGateway");
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

@@ -181,7 +181,8 @@ fn decode(segment: &str) -> Result<Decoded, JwtError> {
 fn offset_of(error: &base64::DecodeError, segment: &str) -> usize {
     match error {
         base64::DecodeError::InvalidByte(offset, _) | base64::DecodeError::InvalidLastSymbol(offset, _) => *offset,
-        base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => segment.len(),
+        base64::DecodeError::InvalidLength(_) => segment.len(),
+        base64::DecodeError::InvalidPadding => segment.find('=').unwrap_or(segment.len()),
     }
 }
 
