@@ -59,6 +59,7 @@ impl Request {
             path: &self.path,
             query: self.query.as_deref(),
             headers: &self.headers,
+            user_agent: self.headers.get(http::header::USER_AGENT).map(HeaderValue::as_bytes),
             host: &self.host,
             source_ip: self.source_ip,
             trace: "Root=1-6a5145a9-0123456789abcdef01234567",

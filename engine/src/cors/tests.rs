@@ -44,7 +44,7 @@ fn lines(headers: &HeaderMap) -> Vec<String> {
     lines
 }
 
-/// Proves H-CORS-9, H-CORS-17, C60.
+/// Proves H-CORS-9, H-CORS-17.
 #[test]
 fn preflight_of_an_allowed_origin() {
     assert_eq!(
@@ -59,7 +59,7 @@ fn preflight_of_an_allowed_origin() {
     );
 }
 
-/// Proves H-CORS-10, C61.
+/// Proves H-CORS-10.
 #[test]
 fn preflight_of_another_origin_has_no_header() {
     assert!(preflight(&compiled(&c60()), "https://b.example").is_empty());
@@ -135,7 +135,7 @@ fn other_answers_have_origin_credentials_and_exposed_headers() {
     assert!(actual(&cors, None, HeaderMap::new()).is_empty());
 }
 
-/// Proves H-CORS-14, C62, C63.
+/// Proves H-CORS-14.
 #[test]
 fn headers_of_the_backend_are_removed_first() {
     let backend = || {

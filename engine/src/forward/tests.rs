@@ -45,7 +45,7 @@ fn forwarded(target: Target, trusted: bool, entries: &[(&'static str, &str)]) ->
     sent(target, trusted, entries)["forwarded"].to_str().unwrap().to_owned()
 }
 
-/// Proves H-HTTP-9, H-HDR-2, C48.
+/// Proves H-HTTP-9, H-HDR-2.
 #[test]
 fn towards_a_url() {
     let headers = sent(
@@ -266,7 +266,7 @@ fn via_is_added_to_the_clients() {
     assert_eq!(headers.get_all(VIA).iter().collect::<Vec<_>>(), ["1.0 fred", "HTTP/1.1 AmazonAPIGateway"]);
 }
 
-/// Proves H-HDR-3, H-HDR-4, H-HTTP-13, H-ERR-6, H-ERR-9, H-ERR-8.
+/// Proves H-HDR-3, H-HDR-4, H-ERR-6, H-ERR-9, H-ERR-8.
 #[test]
 fn towards_the_client() {
     let mut headers = map(&[

@@ -115,7 +115,7 @@ mod tests {
         IdentitySource::Header(AUTHORIZATION).token(&headers, None).map(Cow::into_owned)
     }
 
-    /// Proves H-JWT-5, H-JWT-6, C75.
+    /// Proves H-JWT-5, H-JWT-6.
     #[test]
     fn tokens_of_headers() {
         for (sent, token) in [

@@ -8,7 +8,7 @@ fn settings(rate: Option<f64>, burst: Option<u32>) -> RouteSettings {
     RouteSettings { throttling_rate_limit: rate, throttling_burst_limit: burst, detailed_metrics_enabled: None }
 }
 
-/// Proves H-THR-1, C18.
+/// Proves H-THR-1.
 #[test]
 fn a_full_bucket_gives_burst_tokens_and_then_one_by_one() {
     let limit = Limit::new(1.0, 2);
@@ -22,7 +22,7 @@ fn a_full_bucket_gives_burst_tokens_and_then_one_by_one() {
     assert_eq!(bucket.level(&limit, now + 10 * SECOND), 2);
 }
 
-/// Proves H-THR-4, C19.
+/// Proves H-THR-4.
 #[test]
 fn zero_refuses_everything() {
     for limit in [
