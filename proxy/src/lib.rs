@@ -5,5 +5,6 @@ pub mod http_client;
 pub mod jwks;
 pub mod metrics;
 pub mod proxy_protocol;
+pub mod spans;
 pub mod tls;
 pub mod units;
