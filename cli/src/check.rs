@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
-use crate::load::tree::Tree;
+use tollgate_translate::Settings;
+
+use crate::load::tree::{Change, Tree};
 use crate::load::{Skipped, files, parse_file};
 use crate::problem::Problem;
 use crate::report::{self, Counts};
+use crate::verdicts::Judge;
 
 /// What a check found.
 #[derive(Debug)]
@@ -24,6 +27,7 @@ pub struct Outcome {
 pub fn check(roots: &[PathBuf]) -> Outcome {
     let (tree, mut problems) = read(roots);
     problems.extend(tree.problems());
+    problems.extend(judge(&tree));
     let counts = Counts { files: tree.paths().count(), objects: tree.objects().count() };
     let (problems, omitted) = report::arrange(problems);
     Outcome { counts, problems, omitted, skipped: tree.skipped().cloned().collect() }
@@ -58,6 +62,15 @@ pub fn read(roots: &[PathBuf]) -> (Tree, Vec<Problem>) {
         );
     }
     (tree, problems)
+}
+
+/// What translation says about the objects.
+fn judge(tree: &Tree) -> Vec<Problem> {
+    let mut judge = Judge::new(Settings { base_domain: "localhost".into(), https: true });
+    let changes: Vec<Change> = tree.objects().cloned().map(Change::Apply).collect();
+    judge.apply(&changes, tree);
+    judge.translate();
+    judge.problems(tree)
 }
 
 /// The outcome as it is printed for people.

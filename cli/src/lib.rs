@@ -11,9 +11,11 @@ use clap::Parser;
 pub mod args;
 pub mod backend;
 pub mod check;
+pub mod dev;
 pub mod load;
 pub mod problem;
 pub mod report;
+pub mod verdicts;
 
 use args::{Args, Command, Output};
 
