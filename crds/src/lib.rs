@@ -1,6 +1,7 @@
 //! The custom resources of `tollgate.dev/v1alpha1`: their Rust types, their definitions, and the checks of the API server.
 //!
 //! * The types ([`HttpApi`], [`Route`], …) are the only source; the YAML in the chart is generated from them ([`yaml`]).
+//! * [`validate`] refuses offline what the API server refuses: schema, unknown fields and CEL rules.
 //!
 //! Defaults live in the schema (promise P10): the API server fills them in, and `serde` does the same for objects that
 //! never saw one.
@@ -15,6 +16,7 @@ mod route;
 mod schema;
 mod stage;
 mod status;
+pub mod validate;
 
 pub use api_deployment::{ApiDeployment, ApiDeploymentSpec, ApiDeploymentStatus, DeploymentStatusCode};
 pub use authorizer::{Authorizer, AuthorizerSpec, JwtConfiguration};
