@@ -286,7 +286,7 @@ pub struct Authorizer {
 }
 
 /// What an authorizer decides by.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
 pub enum AuthorizerCheck {
     /// Signature, times, issuer and audience (H-JWT-7).

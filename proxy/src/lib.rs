@@ -1,10 +1,29 @@
-//! The data plane: connections, the request line, integrations, meters
+//! The data plane: connections, the request line, integrations, meters.
+//!
+//! [`Server`] is the door: it starts the workers and takes configuration through a [`units::Publisher`]. Requests run on the workers
+//! (`connection` → `pipeline` → `upstream`), everything else on threads beside them.
 
 pub mod access_log;
+mod authorize;
+mod body;
+mod client_io;
+mod connection;
+mod gateway;
 pub mod http_client;
 pub mod jwks;
 pub mod metrics;
+mod pipeline;
 pub mod proxy_protocol;
+mod publish;
+mod record;
+pub mod server;
+pub mod settings;
 pub mod spans;
 pub mod tls;
 pub mod units;
+mod upstream;
+mod view;
+mod worker;
+
+pub use server::{Server, Services, StartError};
+pub use settings::Settings;

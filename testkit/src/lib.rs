@@ -1,1 +1,16 @@
-//! Helpers that tests share; never shipped
+//! Helpers that tests share; never shipped.
+//!
+//! [`Gateway`] is a proxy in this process, configured with the units of an [`Api`], with [`backend`]s behind it and a [`Client`] that
+//! shows bytes as they come.
+
+#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that cannot go on panics")]
+
+mod api;
+mod backend;
+mod client;
+mod gateway;
+
+pub use api::{Api, function, http, service};
+pub use backend::{backend, echo};
+pub use client::{Client, Reply};
+pub use gateway::Gateway;

@@ -1,0 +1,280 @@
+//! A client's socket, and what the worker knows about its connection.
+//!
+//! Timeouts cost nothing per request: every connection notes the worker's coarse clock as bytes pass, and one sweep a
+//! second looks for connections that have been quiet for too long ([`Connections::sweep`]).
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use tollgate_engine::forward::Peer;
+
+use crate::settings::ConnectionLimits;
+
+/// What the worker knows about one client connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// What backends are told of it.
+    pub(crate) peer: Peer,
+    /// The client's address: the TCP peer, or what the PROXY protocol said.
+    client: SocketAddr,
+    in_flight: Cell<u32>,
+    /// Coarse second of the last byte in either direction.
+    last_byte: Cell<u32>,
+    /// Coarse second when the head that is being read began, 0 when none is.
+    head_since: Cell<u32>,
+    /// Set by the sweep or by the drain; the connection's task looks at it when it is woken.
+    order: Cell<Order>,
+    waker: RefCell<Option<Waker>>,
+    clock: Rc<Cell<u32>>,
+}
+
+/// What a connection is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Go on.
+    Serve,
+    /// Finish what is in flight, take nothing new.
+    Finish,
+    /// End now.
+    Abort,
+}
+
+impl Connection {
+    /// The client's address without the port.
+    pub(crate) fn client_ip(&self) -> IpAddr {
+        self.client.ip()
+    }
+
+    /// A request head is complete.
+    pub(crate) fn request_began(&self) {
+        self.head_since.set(0);
+        self.in_flight.set(self.in_flight.get() + 1);
+    }
+
+    /// A response is complete or given up.
+    pub(crate) fn request_ended(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        self.last_byte.set(self.clock.get());
+    }
+
+    /// What to do now; remembers whom to wake when that changes.
+    pub(crate) fn order(&self, cx: &Context<'_>) -> Order {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        self.order.get()
+    }
+
+    fn give(&self, order: Order) {
+        if self.order.get() == order {
+            return;
+        }
+        self.order.set(order);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    fn bytes_read(&self) {
+        let now = self.clock.get();
+        self.last_byte.set(now);
+        if self.in_flight.get() == 0 && self.head_since.get() == 0 {
+            self.head_since.set(now);
+        }
+    }
+
+    fn bytes_written(&self) {
+        self.last_byte.set(self.clock.get());
+    }
+
+    fn overdue(&self, limits: &ConnectionLimits) -> Option<Order> {
+        let now = u64::from(self.clock.get());
+        let quiet = now.saturating_sub(u64::from(self.last_byte.get()));
+        if self.in_flight.get() > 0 {
+            return (quiet > limits.stall_timeout.as_secs()).then_some(Order::Abort);
+        }
+        let head_since = u64::from(self.head_since.get());
+        if head_since > 0 && now.saturating_sub(head_since) > limits.head_timeout.as_secs() {
+            return Some(Order::Abort);
+        }
+        (quiet > limits.idle_timeout.as_secs()).then_some(Order::Finish)
+    }
+}
+
+/// All client connections of one worker.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    open: RefCell<slab::Slab<Rc<Connection>>>,
+    clock: Rc<Cell<u32>>,
+    draining: Cell<bool>,
+}
+
+impl Connections {
+    pub(crate) fn new() -> Self {
+        // The clock starts at 1, since 0 stands for "no head is being read".
+        Self { open: RefCell::default(), clock: Rc::new(Cell::new(1)), draining: Cell::new(false) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// Adds a connection; it is forgotten when the handle is dropped.
+    ///
+    /// A `trusted` peer is a proxy whose own forwarding headers are believed.
+    pub(crate) fn add(self: &Rc<Self>, client: SocketAddr, gateway: SocketAddr, trusted: bool) -> Handle {
+        let connection = Rc::new(Connection {
+            // HTTP APIs speak HTTPS; a plain listener reports the same (H-FLOW-2).
+            peer: Peer::new(client.ip(), gateway.ip(), "https", trusted),
+            client,
+            in_flight: Cell::new(0),
+            last_byte: Cell::new(self.clock.get()),
+            head_since: Cell::new(0),
+            order: Cell::new(if self.draining.get() { Order::Finish } else { Order::Serve }),
+            waker: RefCell::new(None),
+            clock: Rc::clone(&self.clock),
+        });
+        // A connection that arrives while draining still gets its first answer; `Finish` closes it after that.
+        let key = self.open.borrow_mut().insert(Rc::clone(&connection));
+        Handle { connection, key, connections: Rc::clone(self) }
+    }
+
+    /// Called once a second: moves the clock and ends what has been quiet for too long.
+    pub(crate) fn sweep(&self, limits: &ConnectionLimits) {
+        self.clock.set(self.clock.get().saturating_add(1));
+        for (_, connection) in self.open.borrow().iter() {
+            if let Some(order) = connection.overdue(limits) {
+                connection.give(order);
+            }
+        }
+    }
+
+    /// From now on responses close their connections.
+    pub(crate) fn begin_drain(&self) {
+        self.draining.set(true);
+    }
+
+    /// Whether responses should close their connections.
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Tells every connection.
+    pub(crate) fn order_all(&self, order: Order) {
+        for (_, connection) in self.open.borrow().iter() {
+            connection.give(order);
+        }
+    }
+}
+
+/// Keeps a connection listed while its task lives.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    connection: Rc<Connection>,
+    key: usize,
+    connections: Rc<Connections>,
+}
+
+impl Handle {
+    pub(crate) fn connection(&self) -> &Rc<Connection> {
+        &self.connection
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.connections.open.borrow_mut().remove(self.key);
+    }
+}
+
+/// The stream hyper reads and writes.
+#[derive(Debug)]
+pub(crate) struct ClientIo {
+    stream: ClientStream,
+    connection: Rc<Connection>,
+}
+
+/// With or without TLS.
+#[derive(Debug)]
+pub(crate) enum ClientStream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl ClientIo {
+    pub(crate) fn new(stream: ClientStream, connection: Rc<Connection>) -> Self {
+        Self { stream, connection }
+    }
+}
+
+impl AsyncRead for ClientIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = match &mut self.stream {
+            ClientStream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            ClientStream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        };
+        if buffer.filled().len() > before {
+            self.connection.bytes_read();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = match &mut self.stream {
+            ClientStream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            ClientStream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        };
+        if polled.is_ready() {
+            self.connection.bytes_written();
+        }
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = match &mut self.stream {
+            ClientStream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            ClientStream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        };
+        if polled.is_ready() {
+            self.connection.bytes_written();
+        }
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            ClientStream::Plain(stream) => stream.is_write_vectored(),
+            ClientStream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            ClientStream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            ClientStream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            ClientStream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            ClientStream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

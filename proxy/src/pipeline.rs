@@ -1,0 +1,117 @@
+//! The life of a request, top to bottom. Each step takes the value that proves the step before ran, and returns the next.
+//!
+//! The order is H-FLOW-1's. It is fixed; what varies is data. What is decided is decided in `tollgate_engine`; only `authorize` and
+//! `integrate` wait for anything.
+
+mod admit;
+mod integrate;
+mod locate;
+mod prepare;
+mod respond;
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use tollgate_engine::reject::Reject;
+use tollgate_engine::request_id::RequestId;
+
+use crate::body::{InFlight, ReplyBody};
+use crate::client_io::Connection;
+use crate::gateway::Gateway;
+use crate::record::Record;
+use crate::worker::Worker;
+
+/// A request whose head is complete.
+struct Arrived {
+    request_id: RequestId,
+    started: Instant,
+    received_ms: u64,
+    head: http::request::Parts,
+    body: Incoming,
+}
+
+/// Why a request does not reach its integration, or has no answer from it. A name, not a truth value: an answer is not a failure.
+enum Stop {
+    /// The gateway refuses, in the words of H-ERR-2.
+    Reject {
+        reject: Reject,
+        /// `www-authenticate` of 401 and 403.
+        challenge: Option<HeaderValue>,
+    },
+    /// The gateway answers by itself: a preflight (H-CORS-6), or `OPTIONS` with CORS on and no route (H-CORS-8).
+    NoContent {
+        /// Preflight headers belong to it; else none at all.
+        preflight: bool,
+    },
+}
+
+impl From<Reject> for Stop {
+    fn from(reject: Reject) -> Self {
+        Self::Reject { reject, challenge: None }
+    }
+}
+
+/// Serves one request.
+pub(crate) async fn serve(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    request: Request<Incoming>,
+) -> Response<ReplyBody> {
+    let in_flight = InFlight::begin(connection);
+    let started = Instant::now();
+    let request_id = RequestId::from_random(worker.random());
+    let received_ms = worker.clock.unix_milliseconds(started);
+    let (head, body) = request.into_parts();
+    let arrived = Arrived { request_id, started, received_ms, head, body };
+
+    let Some(gateway) = worker.gateway() else {
+        // Never 404 without a configuration: clients would take it for the truth (promise P4).
+        return respond::without_stage(worker, &arrived, Reject::ServiceUnavailable, in_flight);
+    };
+    match locate::stage(worker, &gateway, connection, &arrived) {
+        Ok(located) => staged(worker, &gateway, connection, located, arrived, in_flight).await,
+        Err(reject) => respond::without_stage(worker, &arrived, reject, in_flight),
+    }
+}
+
+/// From here on a stage is known: what happens is recorded, and the response owes CORS headers.
+async fn staged(
+    worker: &Rc<Worker>,
+    gateway: &Gateway,
+    connection: &Connection,
+    located: locate::Located,
+    arrived: Arrived,
+    in_flight: InFlight,
+) -> Response<ReplyBody> {
+    let locate::Located { view, record, path } = located;
+    let mut record: Box<Record> = record;
+    let served = &*view.served;
+    // Collected before anything can fail, so that rejections carry them too (H-CORS-16).
+    let owed = respond::Owed::of(worker, served, &arrived);
+    let result = steps(worker, gateway, connection, served, path, arrived, &mut record).await;
+    match result {
+        Ok(reply) => respond::reply(reply, owed, record, in_flight),
+        Err(stop) => respond::stop(stop, owed, record, in_flight),
+    }
+}
+
+async fn steps(
+    worker: &Rc<Worker>,
+    gateway: &Gateway,
+    connection: &Connection,
+    served: &crate::gateway::Served,
+    path: locate::StagePath,
+    arrived: Arrived,
+    record: &mut Record,
+) -> Result<integrate::Reply, Stop> {
+    let matched = admit::route(served, path, &arrived, record)?;
+    // Throttling comes before authorization, so that nobody makes us verify signatures without limit.
+    let admitted = admit::throttle(matched, worker, arrived.started)?;
+    let caller = admit::authorize(admitted, worker, &arrived, record).await?;
+    // A preflight carries no credentials; with an authorizer on its route it is refused before it comes here (H-CORS-7).
+    let caller = admit::answer_preflight(caller, &arrived)?;
+    let call = prepare::call(caller, worker, gateway, connection, arrived, record)?;
+    integrate::send(call, worker, record).await
+}

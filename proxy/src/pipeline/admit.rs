@@ -1,0 +1,133 @@
+//! Whether a request may go on: route, throttle, authorizer, preflight (H-FLOW-1, steps 6 to 9).
+
+use std::time::Instant;
+
+use tollgate_engine::cors;
+use tollgate_engine::deployment::{Authorization, Deployment, Route};
+use tollgate_engine::jwt::{SCOPE_MISSING, scope_challenge};
+use tollgate_engine::reject::Reject;
+use tollgate_engine::route::Method;
+
+use super::locate::StagePath;
+use super::{Arrived, Stop};
+use crate::authorize;
+use crate::gateway::Served;
+use crate::metrics::Counter;
+use crate::record::Record;
+use crate::worker::Worker;
+
+/// A request whose route is known.
+pub(super) struct Matched<'s> {
+    pub(super) served: &'s Served,
+    pub(super) deployment: &'s Deployment,
+    pub(super) number: usize,
+    pub(super) path: StagePath,
+}
+
+impl<'s> Matched<'s> {
+    pub(super) fn route(&self) -> &'s Route {
+        &self.deployment.routes[self.number]
+    }
+}
+
+/// A request that its route's bucket let through.
+pub(super) struct Admitted<'s>(Matched<'s>);
+
+/// A request whose caller may use its route.
+pub(super) struct Authorized<'s> {
+    pub(super) matched: Matched<'s>,
+}
+
+/// Finds the route.
+pub(super) fn route<'s>(
+    served: &'s Served,
+    path: StagePath,
+    arrived: &Arrived,
+    record: &mut Record,
+) -> Result<Matched<'s>, Stop> {
+    let deployment = served.stage.deployment.as_deref().ok_or(Reject::NotFound)?;
+    let head = &arrived.head;
+    let found =
+        Method::of(&head.method).and_then(|method| deployment.find(method, path.without_stage(&head.uri), path.shape));
+    if let Some(number) = found {
+        record.route = Some(number);
+        return Ok(Matched { served, deployment, number, path });
+    }
+    // With CORS on, OPTIONS needs no route (H-CORS-6, H-CORS-8).
+    if deployment.cors.is_some() && head.method == http::Method::OPTIONS {
+        return Err(Stop::NoContent { preflight: cors::is_preflight(&head.method, &head.headers) });
+    }
+    Err(Reject::NotFound.into())
+}
+
+/// Takes a token from the route's bucket.
+pub(super) fn throttle<'s>(matched: Matched<'s>, worker: &Worker, now: Instant) -> Result<Admitted<'s>, Stop> {
+    if let Some((limit, bucket)) = &matched.served.stage.policies[matched.number].throttle
+        && !bucket.take(limit, worker.clock.nanoseconds(now))
+    {
+        worker.metrics.count(Counter::Throttled);
+        return Err(Reject::TooManyRequests.into());
+    }
+    Ok(Admitted(matched))
+}
+
+/// Asks the route's authorizer.
+pub(super) async fn authorize<'s>(
+    admitted: Admitted<'s>,
+    worker: &Worker,
+    arrived: &Arrived,
+    record: &mut Record,
+) -> Result<Authorized<'s>, Stop> {
+    let Admitted(matched) = admitted;
+    let Authorization::Jwt { authorizer, scopes } = &matched.route().authorization else {
+        return Ok(Authorized { matched });
+    };
+    let policy = &matched.deployment.authorizers[*authorizer].policy;
+    let handle = &matched.served.authorizers[*authorizer];
+    let head = &arrived.head;
+    let now = arrived.received_ms / 1000;
+    let verified = match authorize::bearer(worker, policy, handle, &head.headers, head.uri.query(), now).await {
+        Ok(verified) => verified,
+        Err(error) => {
+            record.authorizer_error = Some(error.authorizer_error().into());
+            return Err(Stop::Reject { reject: Reject::Unauthorized, challenge: Some(error.challenge(scopes)) });
+        }
+    };
+    let allowed = scopes.is_empty() || verified.allows(scopes);
+    record.caller = Some(verified);
+    if !allowed {
+        record.authorizer_error = Some(SCOPE_MISSING.into());
+        return Err(Stop::Reject { reject: Reject::ScopeMissing, challenge: Some(scope_challenge(scopes)) });
+    }
+    check_arn(&matched, worker, arrived)?;
+    Ok(Authorized { matched })
+}
+
+/// `arn:aws:execute-api:{region}:{account}:{api}/{stage}/{method}/{path}` of an authorized request is at most 1600 bytes (H-ROUTE-32).
+fn check_arn(matched: &Matched<'_>, worker: &Worker, arrived: &Arrived) -> Result<(), Stop> {
+    const MAX_ARN: usize = 1600;
+    let stage = &matched.served.stage;
+    let path = matched.path.without_stage(&arrived.head.uri);
+    let names = [
+        "arn:aws:execute-api:::///",
+        &worker.settings.region,
+        &worker.settings.account_id,
+        &stage.api.api_id,
+        &stage.stage_name,
+        arrived.head.method.as_str(),
+        path.trim_start_matches('/'),
+    ];
+    if names.iter().map(|name| name.len()).sum::<usize>() > MAX_ARN {
+        return Err(Reject::UriTooLong.into());
+    }
+    Ok(())
+}
+
+/// Answers a preflight; anything else goes on (H-CORS-6).
+pub(super) fn answer_preflight<'s>(caller: Authorized<'s>, arrived: &Arrived) -> Result<Authorized<'s>, Stop> {
+    let head = &arrived.head;
+    if caller.matched.deployment.cors.is_some() && cors::is_preflight(&head.method, &head.headers) {
+        return Err(Stop::NoContent { preflight: true });
+    }
+    Ok(caller)
+}

@@ -1,0 +1,267 @@
+//! The call of the integration and its answer (H-FLOW-1, step 12).
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body, Incoming};
+use tollgate_engine::context::{Facts, JwtFacts, RouteFacts};
+use tollgate_engine::deployment::{Destination, LambdaCall};
+use tollgate_engine::forward;
+use tollgate_engine::lambda::result::Invocation;
+use tollgate_engine::lambda::{self, FunctionResponse};
+use tollgate_engine::reject::Reject;
+use tollgate_engine::route::decoded_variables;
+
+use super::Stop;
+use super::prepare::{Addresses, FunctionRequest, Kind, Prepared};
+use crate::body::{Passed, UpstreamBody};
+use crate::gateway::Tls;
+use crate::metrics::Counter;
+use crate::record::Record;
+use crate::upstream::{ConnectError, Dial, DialTls, Lease, SendError};
+use crate::worker::Worker;
+
+/// What the integration answered.
+pub(super) enum Reply {
+    /// A response that is passed on as it comes.
+    Stream { response: Response<Incoming>, lease: Lease, payload_bytes: u64 },
+    /// A function's response.
+    Whole { status: StatusCode, headers: HeaderMap, body: Bytes },
+}
+
+/// Calls the integration.
+pub(super) async fn send(prepared: Prepared<'_>, worker: &Worker, record: &mut Record) -> Result<Reply, Stop> {
+    let Prepared { deadline, addresses, tls, payload_bytes, kind } = prepared;
+    let sent = Instant::now();
+    let timeout = tokio::time::Instant::from_std(deadline);
+    let result = match kind {
+        Kind::Http { request, passed } => {
+            let exchange = exchange(worker, &addresses, tls, request);
+            let result = tokio::time::timeout_at(timeout, exchange).await;
+            note_latency(record, sent);
+            record.request_bytes = passed.as_ref().map_or(0, |passed| passed.bytes.get());
+            match flatten(result, worker, passed.as_deref(), record) {
+                Ok((response, lease)) => stream(response, lease, payload_bytes, record),
+                Err(reject) => Err(reject),
+            }
+        }
+        Kind::Function { call, function } => {
+            let invoked = tokio::time::timeout_at(
+                timeout,
+                invoke(worker, &addresses, tls, call, function, payload_bytes, record),
+            );
+            let result = invoked.await;
+            note_latency(record, sent);
+            result.unwrap_or_else(|_| {
+                worker.metrics.count(Counter::BackendTimeout);
+                Err(Reject::IntegrationTimeout)
+            })
+        }
+    };
+    result.map_err(Stop::from)
+}
+
+fn note_latency(record: &mut Record, sent: Instant) {
+    record.integration.get_or_insert_default().latency = Some(sent.elapsed());
+}
+
+/// Passes a backend's response on (H-HTTP-13).
+fn stream(
+    mut response: Response<Incoming>,
+    lease: Lease,
+    payload_bytes: u64,
+    record: &mut Record,
+) -> Result<Reply, Reject> {
+    let status = response.status();
+    let integration = record.integration.get_or_insert_default();
+    integration.status = Some(status.as_u16());
+    integration.call_status = Some(status.as_u16());
+    let headers = response.headers_mut();
+    integration.request_id = headers.get("x-amzn-requestid").or_else(|| headers.get("x-amz-request-id")).cloned();
+    integration.request_id_2 = headers.get("x-amz-id-2").cloned();
+    // A response without a body may announce any length (HEAD, 304).
+    let announced = response.body().size_hint().lower();
+    if announced > payload_bytes {
+        integration.error = Some("the backend's response is over the payload limit".into());
+        return Err(Reject::IntegrationBadResponse);
+    }
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        // No upgrade was asked for (H-ROUTE-33).
+        integration.error = Some("the backend switched protocols unasked".into());
+        return Err(Reject::IntegrationBadResponse);
+    }
+    forward::response_headers(response.headers_mut());
+    Ok(Reply::Stream { response, lease, payload_bytes })
+}
+
+type Exchanged = Result<(Response<Incoming>, Lease), SendError>;
+
+/// One request and the head of its response.
+async fn exchange(
+    worker: &Worker,
+    addresses: &Addresses<'_>,
+    tls: Option<&Tls>,
+    request: Request<UpstreamBody>,
+) -> Exchanged {
+    let addresses: Arc<[SocketAddr]> = match addresses {
+        Addresses::Known(known) => Arc::clone(known),
+        Addresses::Name { host, port } => {
+            worker.upstreams.connector().resolve(host, *port).await.map_err(SendError::Connect)?.into()
+        }
+    };
+    let dials: smallvec::SmallVec<[Dial<'_>; 4]> =
+        addresses.iter().map(|address| Dial { address: *address, tls: tls.map(dial_tls) }).collect();
+    worker.upstreams.send(&dials, request).await
+}
+
+fn dial_tls(tls: &Tls) -> DialTls<'_> {
+    DialTls { server_name: &tls.server_name, config: &tls.config, id: tls.id }
+}
+
+/// What the client hears of a call that did not end in a response.
+fn flatten(
+    result: Result<Exchanged, tokio::time::error::Elapsed>,
+    worker: &Worker,
+    passed: Option<&Passed>,
+    record: &mut Record,
+) -> Result<(Response<Incoming>, Lease), Reject> {
+    let error = match result {
+        Ok(Ok(exchanged)) => return Ok(exchanged),
+        Ok(Err(error)) => error,
+        Err(_) => {
+            worker.metrics.count(Counter::BackendTimeout);
+            return Err(Reject::IntegrationTimeout);
+        }
+    };
+    if passed.is_some_and(|passed| passed.too_large.get()) {
+        return Err(Reject::PayloadTooLarge);
+    }
+    if passed.is_some_and(|passed| passed.broken.get()) {
+        // The client itself broke off; nobody will read the answer.
+        return Err(Reject::BadRequest);
+    }
+    record.integration.get_or_insert_default().error = Some(describe(&error).into());
+    Err(match error {
+        SendError::NoEndpoint | SendError::Broken(_) => Reject::IntegrationUnreachable,
+        SendError::NotHttp(_) => Reject::IntegrationBadResponse,
+        SendError::Connect(error) => match error {
+            ConnectError::Tls { .. } | ConnectError::ServerName(_) => Reject::IntegrationTlsFailure,
+            _ => Reject::IntegrationUnreachable,
+        },
+    })
+}
+
+/// The error with its causes, for `$context.integration.error`.
+fn describe(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
+
+/// Invokes a function and reads its result (sections 3.2 to 3.4).
+async fn invoke(
+    worker: &Worker,
+    addresses: &Addresses<'_>,
+    tls: Option<&Tls>,
+    call: &LambdaCall,
+    function: FunctionRequest<'_>,
+    payload_bytes: u64,
+    record: &mut Record,
+) -> Result<Reply, Reject> {
+    let FunctionRequest { head, body, trace, route, path, route_has_scopes } = function;
+    let body = collect(body, payload_bytes).await?;
+    record.request_bytes = body.len() as u64;
+    let stage = &record.view.served.stage;
+    let parameters =
+        route.key.path().map(|key| decoded_variables(key, path.without_stage(&head.uri))).unwrap_or_default();
+    let facts = Facts {
+        request_id: record.request_id,
+        received_ms: record.received_ms,
+        version: head.version,
+        method: head.method.as_str(),
+        path: path.with_stage(&head.uri),
+        query: head.uri.query(),
+        headers: &head.headers,
+        user_agent: record.user_agent.as_ref().map(HeaderValue::as_bytes),
+        host: record.host.to_str().unwrap_or(""),
+        source_ip: record.source_ip,
+        trace: trace.to_str().unwrap_or(""),
+        account_id: &worker.settings.account_id,
+        api_id: &stage.api.api_id,
+        stage: &stage.stage_name,
+        stage_variables: &stage.stage_variables,
+        route: Some(RouteFacts { key: &route.key_text, parameters: &parameters }),
+        authorizer: record.caller.as_deref().map(|token| JwtFacts { token, route_has_scopes }),
+    };
+    let mut event = Vec::new();
+    lambda::write_event(call.version, &facts, &body, &mut event)?;
+    let request = invocation(call, event);
+    let exchanged = exchange(worker, addresses, tls, request).await;
+    let (response, lease) = flatten(Ok(exchanged), worker, None, record)?;
+    let (head, incoming) = response.into_parts();
+    let payload = Limited::new(incoming, lambda::MAX_PAYLOAD_BYTES).collect().await;
+    let payload = payload.map_err(|_| Reject::BadFunctionResponse)?.to_bytes();
+    lease.give_back();
+    let status = head.status.as_u16();
+    let integration = record.integration.get_or_insert_default();
+    integration.call_status = Some(status);
+    integration.request_id = head.headers.get("x-amzn-requestid").cloned();
+    integration.result_bytes = Some(payload.len() as u64);
+    let function_error = head.headers.contains_key("x-amz-function-error");
+    match lambda::result::parse(call.version, Invocation { status, function_error, payload }) {
+        Ok(FunctionResponse { status, headers, body }) => {
+            integration.status = Some(status);
+            let status = StatusCode::from_u16(status).map_err(|_| Reject::BadFunctionResponse)?;
+            Ok(Reply::Whole { status, headers, body })
+        }
+        Err(failure) => {
+            integration.status = failure.integration_status;
+            integration.error = Some(failure.message.into());
+            Err(failure.reject)
+        }
+    }
+}
+
+fn invocation(call: &LambdaCall, event: Vec<u8>) -> Request<UpstreamBody> {
+    let length = event.len();
+    let mut request = Request::new(UpstreamBody::Full(Some(event.into())));
+    *request.method_mut() = Method::POST;
+    *request.version_mut() = Version::HTTP_11;
+    *request.uri_mut() = call.path.clone().into();
+    let host = match &call.destination {
+        Destination::Origin { authority, .. } => authority.clone(),
+        Destination::Service { service, .. } => {
+            HeaderValue::from_str(&format!("{}.{}:{}", service.name, service.namespace, service.port))
+                .unwrap_or(HeaderValue::from_static("function"))
+        }
+    };
+    let headers = request.headers_mut();
+    headers.insert(HOST, host);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    request
+}
+
+/// The whole body of a request, within the API's limit.
+async fn collect(body: Incoming, limit: u64) -> Result<Bytes, Reject> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Reject::PayloadTooLarge),
+        Err(_) => Err(Reject::BadRequest),
+    }
+}

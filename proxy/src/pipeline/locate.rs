@@ -1,0 +1,148 @@
+//! Which API and stage a request is for (H-FLOW-1, steps 2 to 5).
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use http::header::{HOST, USER_AGENT};
+use http::uri::Uri;
+use http::{HeaderMap, HeaderValue, Version};
+use tollgate_engine::deployment::HEAD_BYTES;
+use tollgate_engine::reject::Reject;
+use tollgate_engine::route::{PathShape, inspect_path};
+
+use super::Arrived;
+use crate::client_io::Connection;
+use crate::gateway::Gateway;
+use crate::metrics::Counter;
+use crate::record::Record;
+use crate::view::StageView;
+use crate::worker::Worker;
+
+/// A request whose stage is known.
+pub(super) struct Located {
+    pub(super) view: Rc<StageView>,
+    pub(super) record: Box<Record>,
+    pub(super) path: StagePath,
+}
+
+/// Parts of the client path, as offsets into it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StagePath {
+    /// Where the path with the stage segment begins: behind `/_aws/execute-api/{apiId}`.
+    with_stage: usize,
+    /// Where the path without it begins. At the end of the path: `/`.
+    without_stage: usize,
+    pub(super) shape: PathShape,
+}
+
+impl StagePath {
+    /// The path that backends and events see (H-EV2-4).
+    pub(super) fn with_stage(self, uri: &Uri) -> &str {
+        or_root(&uri.path()[self.with_stage..])
+    }
+
+    /// The path that routes are matched with.
+    pub(super) fn without_stage(self, uri: &Uri) -> &str {
+        or_root(&uri.path()[self.without_stage..])
+    }
+
+    /// Whether backends get the request target as the client sent it.
+    pub(super) fn is_as_received(self) -> bool {
+        self.with_stage == 0
+    }
+}
+
+fn or_root(path: &str) -> &str {
+    if path.is_empty() { "/" } else { path }
+}
+
+/// Finds the stage.
+///
+/// # Errors
+/// The request belongs to no stage: nothing is logged (H-LOG-6).
+pub(super) fn stage(
+    worker: &Rc<Worker>,
+    gateway: &Gateway,
+    connection: &Connection,
+    arrived: &Arrived,
+) -> Result<Located, Reject> {
+    let head = &arrived.head;
+    worker.metrics.count(if head.version == Version::HTTP_2 { Counter::RequestHttp2 } else { Counter::RequestHttp1 });
+    let host = host(head).ok_or(Reject::BadRequest)?;
+    let host_text = host.to_str().map_err(|_| Reject::BadRequest)?;
+    let path = head.uri.path();
+    let shape = inspect_path(path).map_err(|_| Reject::BadRequest)?;
+    if head_size(head) > HEAD_BYTES {
+        return Err(Reject::HeaderFieldsTooLarge);
+    }
+    let found = gateway.locate(host_text, path).ok_or(Reject::UnknownHost)?;
+    let with_stage = path.len() - found.path.len();
+    let (served, rest) = found.api.stage(found.path).ok_or(Reject::NotFound)?;
+    // `/` stands for an empty rest and then is no part of the path.
+    let without_stage = if path.ends_with(rest) { path.len() - rest.len() } else { path.len() };
+    let with_stage = with_stage.min(path.len());
+    if served.stage.deployment.as_ref().is_some_and(|deployment| deployment.disable_execute_api_endpoint) {
+        return Err(Reject::EndpointDisabled);
+    }
+    let view = worker.views.get(served).ok_or(Reject::ServiceUnavailable)?;
+    let record = Box::new(Record {
+        worker: Rc::clone(worker),
+        view: Rc::clone(&view),
+        request_id: arrived.request_id,
+        started: arrived.started,
+        received_ms: arrived.received_ms,
+        method: head.method.clone(),
+        uri: head.uri.clone(),
+        version: head.version,
+        source_ip: source_ip(worker, connection, &head.headers),
+        host,
+        user_agent: head.headers.get(USER_AGENT).cloned(),
+        route: None,
+        caller: None,
+        authorizer_error: None,
+        reject: None,
+        status: 0,
+        integration: None,
+        request_bytes: 0,
+    });
+    Ok(Located { view, record, path: StagePath { with_stage, without_stage, shape } })
+}
+
+/// `:authority` or an absolute target before `Host` (RFC 9112 section 3.2.2). Several different `Host` lines are refused.
+fn host(head: &http::request::Parts) -> Option<HeaderValue> {
+    let mut lines = head.headers.get_all(HOST).iter();
+    let line = lines.next();
+    if lines.next().is_some() {
+        return None;
+    }
+    match head.uri.authority() {
+        Some(authority) => {
+            if authority.as_str().contains('@') {
+                return None;
+            }
+            HeaderValue::from_str(authority.as_str()).ok()
+        }
+        None => line.cloned(),
+    }
+}
+
+/// Bytes of the request line and of all header names and values (H-SIZE-1).
+fn head_size(head: &http::request::Parts) -> usize {
+    let target = head.uri.path_and_query().map_or(1, |target| target.as_str().len());
+    let line = head.method.as_str().len() + target + " HTTP/1.1".len() + 1;
+    line + head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>()
+}
+
+/// The TCP peer, or, behind trusted proxies, the entry of `X-Forwarded-For` that the outermost of them wrote (H-EV2-18).
+fn source_ip(worker: &Worker, connection: &Connection, headers: &HeaderMap) -> IpAddr {
+    let peer = connection.client_ip();
+    let hops = usize::from(worker.settings.trusted_hops);
+    if hops == 0 {
+        return peer;
+    }
+    let entries = headers.get_all("x-forwarded-for");
+    let entries: Vec<&str> =
+        entries.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).collect();
+    let entry = entries.len().checked_sub(hops).and_then(|index| entries.get(index));
+    entry.and_then(|entry| entry.trim().parse().ok()).unwrap_or(peer)
+}

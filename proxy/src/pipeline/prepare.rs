@@ -1,0 +1,210 @@
+//! From an accepted request to the call of its integration (H-FLOW-1, steps 10 to 12).
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Uri, Version};
+use hyper::body::{Body, Incoming};
+use tollgate_engine::deployment::{Backend, Call, Destination, HttpCall, LambdaCall, OutgoingPath, Route, Target};
+use tollgate_engine::forward::{self, DEFAULT_VIA, Onward};
+use tollgate_engine::reject::Reject;
+use tollgate_engine::trace::AmznTrace;
+
+use super::admit::{Authorized, Matched};
+use super::{Arrived, Stop};
+use crate::body::{Passed, UpstreamBody};
+use crate::client_io::Connection;
+use crate::gateway::{self, Gateway, Tls};
+use crate::record::Record;
+use crate::worker::Worker;
+
+/// Everything a call needs; nothing of the request is left unchecked.
+pub(super) struct Prepared<'s> {
+    pub(super) deadline: Instant,
+    pub(super) addresses: Addresses<'s>,
+    pub(super) tls: Option<&'s Tls>,
+    pub(super) payload_bytes: u64,
+    pub(super) kind: Kind<'s>,
+}
+
+/// How the backend is called.
+pub(super) enum Kind<'s> {
+    /// The request passes through.
+    Http { request: Request<UpstreamBody>, passed: Option<Rc<Passed>> },
+    /// The request becomes an event.
+    Function { call: &'s LambdaCall, function: FunctionRequest<'s> },
+}
+
+/// What an event is made of, once the body is here.
+pub(super) struct FunctionRequest<'s> {
+    pub(super) head: http::request::Parts,
+    pub(super) body: Incoming,
+    pub(super) trace: HeaderValue,
+    pub(super) route: &'s Route,
+    pub(super) path: super::locate::StagePath,
+    pub(super) route_has_scopes: bool,
+}
+
+/// Where the backend is.
+pub(super) enum Addresses<'s> {
+    /// Ready endpoints of a service.
+    Known(Arc<[SocketAddr]>),
+    /// A name, still to be resolved.
+    Name { host: &'s str, port: u16 },
+}
+
+/// Prepares the call.
+///
+/// # Errors
+/// The route has nothing to call, the body is announced as too large, or a stage variable is missing.
+pub(super) fn call<'s>(
+    caller: Authorized<'s>,
+    worker: &Worker,
+    gateway: &Gateway,
+    connection: &Connection,
+    arrived: Arrived,
+    record: &mut Record,
+) -> Result<Prepared<'s>, Stop> {
+    let Authorized { matched } = caller;
+    let number = match matched.route().target {
+        Target::Integration(number) => number,
+        Target::Reject(reject) => return Err(reject.into()),
+    };
+    let payload_bytes = matched.deployment.payload_bytes;
+    let announced = arrived.body.size_hint();
+    if announced.lower() > payload_bytes {
+        return Err(Reject::PayloadTooLarge.into());
+    }
+    let Call { timeout, backend } = matched.served.stage.calls[number].as_ref().map_err(|reject| *reject)?;
+    record.integration = Some(crate::record::Integration::default());
+    let target = &matched.served.targets[number];
+    let random = worker.random();
+    let (trace, _) = AmznTrace::of(&arrived.head.headers, arrived.received_ms / 1000, random);
+    let trace = trace.header_value();
+    let deadline = Instant::now() + (*timeout).max(Duration::from_millis(1));
+    let (destination, kind) = match backend {
+        Backend::Http(http) => {
+            let (request, passed) = outgoing(&matched, http, connection, arrived, record, &trace)?;
+            (&http.destination, Kind::Http { request, passed })
+        }
+        Backend::Lambda(lambda) => {
+            let route = matched.route();
+            let function = FunctionRequest {
+                head: arrived.head,
+                body: arrived.body,
+                trace,
+                route,
+                path: matched.path,
+                route_has_scopes: has_scopes(route),
+            };
+            (&lambda.destination, Kind::Function { call: lambda, function })
+        }
+    };
+    let (addresses, tls) = match (destination, target) {
+        (Destination::Service { .. }, gateway::Target::Service { service, tls }) => {
+            let known = gateway.services.get(&service.0).map_or_else(|| Arc::from([]), Arc::clone);
+            (Addresses::Known(known), tls.as_ref())
+        }
+        (Destination::Origin { host, port, .. }, gateway::Target::Origin { tls }) => {
+            (Addresses::Name { host, port: *port }, tls.as_ref())
+        }
+        _ => unreachable!("targets are made from the calls' destinations, one for one"),
+    };
+    Ok(Prepared { deadline, addresses, tls, payload_bytes, kind })
+}
+
+fn has_scopes(route: &Route) -> bool {
+    matches!(&route.authorization, tollgate_engine::deployment::Authorization::Jwt { scopes, .. } if !scopes.is_empty())
+}
+
+/// The request that a backend gets in place of the client's.
+fn outgoing(
+    matched: &Matched<'_>,
+    call: &HttpCall,
+    connection: &Connection,
+    arrived: Arrived,
+    record: &Record,
+    trace: &HeaderValue,
+) -> Result<(Request<UpstreamBody>, Option<Rc<Passed>>), Stop> {
+    let Arrived { head, body, .. } = arrived;
+    let target = request_target(matched, call, &head.uri)?;
+    let http::request::Parts { method, headers, .. } = head;
+    let empty_body = body.is_end_stream();
+    let (kind, authority) = match &call.destination {
+        Destination::Service { .. } => (forward::Target::Service, &record.host),
+        Destination::Origin { authority, .. } => (forward::Target::Http, authority),
+    };
+    let (body, passed) = if empty_body {
+        (UpstreamBody::Empty, None)
+    } else {
+        let passed = Rc::new(Passed::default());
+        let limit = matched.deployment.payload_bytes;
+        (UpstreamBody::Client { incoming: body, limit, passed: Rc::clone(&passed) }, Some(passed))
+    };
+    let mut request = Request::new(body);
+    *request.method_mut() = call.method.clone().unwrap_or(method);
+    *request.version_mut() = Version::HTTP_11;
+    *request.uri_mut() = target;
+    *request.headers_mut() = headers;
+    let onward = Onward {
+        peer: &connection.peer,
+        target: kind,
+        api_host: &record.host,
+        backend_host: authority,
+        trace,
+        via: &DEFAULT_VIA,
+        empty_body,
+    };
+    forward::request_headers(request.headers_mut(), &onward);
+    Ok((request, passed))
+}
+
+/// Path and query towards the backend (H-HTTP-2 to H-HTTP-6, H-VPC-6).
+fn request_target(matched: &Matched<'_>, call: &HttpCall, uri: &Uri) -> Result<Uri, Stop> {
+    let path = matched.path;
+    let template = match &call.path {
+        OutgoingPath::AsReceived => {
+            let target = match uri.path_and_query() {
+                Some(target) if path.is_as_received() => target.clone(),
+                _ => join(path.with_stage(uri), uri.query())?,
+            };
+            return Ok(Uri::from(target));
+        }
+        OutgoingPath::Template(template) => template,
+    };
+    let stage_path = path.without_stage(uri);
+    let key = &matched.route().key;
+    let mut text = String::with_capacity(stage_path.len() + 64);
+    let value = |name: &str| key.path()?.bind(stage_path).find_map(|(known, value)| (known == name).then_some(value));
+    template.render(&mut text, value);
+    if text.is_empty() {
+        text.push('/');
+    }
+    if key.path().is_none() {
+        // `$default` passes the request's path on, below the URI's (H-HTTP-4).
+        let (base, query) = text.split_once('?').map_or((text.as_str(), None), |(base, query)| (base, Some(query)));
+        let mut joined = format!("{}{stage_path}", base.trim_end_matches('/'));
+        if let Some(query) = query {
+            joined.push('?');
+            joined.push_str(query);
+        }
+        text = joined;
+    }
+    Ok(Uri::from(join(&text, uri.query())?))
+}
+
+/// `target` may have a query; the client's comes after it (H-HTTP-6).
+fn join(target: &str, query: Option<&str>) -> Result<PathAndQuery, Stop> {
+    let joined = match query {
+        None | Some("") => target.parse(),
+        Some(query) => {
+            let separator = if target.contains('?') { '&' } else { '?' };
+            PathAndQuery::try_from(format!("{target}{separator}{query}"))
+        }
+    };
+    // Both parts were accepted before; a template that makes them unacceptable is the configuration's fault.
+    joined.map_err(|_| Reject::UnknownBehaviour.into())
+}

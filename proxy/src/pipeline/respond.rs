@@ -1,0 +1,147 @@
+//! The response to the client (H-FLOW-1, steps 14 and 15).
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use tollgate_engine::cors::{self, Cors};
+use tollgate_engine::forward;
+use tollgate_engine::reject::Reject;
+
+use super::integrate::Reply;
+use super::{Arrived, Stop};
+use crate::body::{InFlight, ReplyBody};
+use crate::gateway::Served;
+use crate::metrics::Counter;
+use crate::record::Record;
+use crate::worker::Worker;
+
+/// What every response of a stage owes its client, whatever happens on the way.
+pub(super) struct Owed<'s> {
+    cors: Option<&'s Cors>,
+    origin: Option<HeaderValue>,
+    /// The connection is to be closed: the worker drains.
+    close: bool,
+    head_request: bool,
+}
+
+impl<'s> Owed<'s> {
+    pub(super) fn of(worker: &Worker, served: &'s Served, arrived: &Arrived) -> Self {
+        let cors = served.stage.deployment.as_ref().and_then(|deployment| deployment.cors.as_ref());
+        let origin = cors.and_then(|_| arrived.head.headers.get(ORIGIN).cloned());
+        let head_request = arrived.head.method == Method::HEAD;
+        Self { cors, origin, close: worker.connections.draining(), head_request }
+    }
+
+    /// CORS headers of an actual request (H-CORS-13 to H-CORS-17), the id, and what becomes of the connection.
+    fn pay(&self, headers: &mut HeaderMap, record: &Record) {
+        if let Some(cors) = self.cors {
+            cors::strip(headers);
+            cors.actual(self.origin.as_ref(), headers);
+        }
+        finish(headers, record.request_id, record.version, self.close);
+    }
+}
+
+/// The headers of every response (H-ERR-6, H-ERR-9).
+fn finish(headers: &mut HeaderMap, id: tollgate_engine::request_id::RequestId, version: Version, close: bool) {
+    let http1 = version != Version::HTTP_2;
+    forward::finish_response(headers, &id, http1 && !close && version == Version::HTTP_11);
+    if http1 && close {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// An error of a request that belongs to no stage: no log, no metrics of a stage (H-LOG-6, H-MET-7).
+pub(super) fn without_stage(
+    worker: &Worker,
+    arrived: &Arrived,
+    reject: Reject,
+    in_flight: InFlight,
+) -> Response<ReplyBody> {
+    worker.metrics.count(match reject {
+        Reject::ServiceUnavailable => Counter::RejectedNotReady,
+        Reject::HeaderFieldsTooLarge => Counter::RejectedHeadSize,
+        Reject::BadRequest => Counter::RejectedMalformed,
+        _ => Counter::RejectedUnmatched,
+    });
+    let mut response = error(reject, in_flight);
+    finish(response.headers_mut(), arrived.request_id, arrived.head.version, worker.connections.draining());
+    response
+}
+
+/// What the integration answered, on its way to the client.
+pub(super) fn reply(reply: Reply, owed: Owed<'_>, mut record: Box<Record>, in_flight: InFlight) -> Response<ReplyBody> {
+    let mut response = match reply {
+        Reply::Stream { response, lease, payload_bytes } => {
+            let (mut head, incoming) = response.into_parts();
+            head.version = Version::HTTP_11;
+            Response::from_parts(head, ReplyBody::backend(incoming, lease, payload_bytes, in_flight))
+        }
+        Reply::Whole { status, headers, body } => {
+            // 204 and 304 have no body, whatever the function says (H-RES-18).
+            let bare = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+            let body = if bare { Bytes::new() } else { body };
+            let length = body.len();
+            let mut response = Response::new(ReplyBody::full(body, in_flight));
+            *response.status_mut() = status;
+            *response.headers_mut() = headers;
+            if !bare {
+                response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+            }
+            response
+        }
+    };
+    owed.pay(response.headers_mut(), &record);
+    record.status = response.status().as_u16();
+    finish_record(&mut response, record, owed.head_request);
+    response
+}
+
+/// An answer that the gateway makes itself.
+pub(super) fn stop(stop: Stop, owed: Owed<'_>, mut record: Box<Record>, in_flight: InFlight) -> Response<ReplyBody> {
+    let mut response = match stop {
+        Stop::Reject { reject, challenge } => {
+            record.reject = Some(reject);
+            let mut response = error(reject, in_flight);
+            if let Some(challenge) = challenge {
+                response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            }
+            owed.pay(response.headers_mut(), &record);
+            response
+        }
+        Stop::NoContent { preflight } => {
+            let mut response = Response::new(ReplyBody::full(Bytes::new(), in_flight));
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            if let Some(cors) = owed.cors
+                && preflight
+            {
+                cors.preflight(owed.origin.as_ref(), response.headers_mut());
+            }
+            finish(response.headers_mut(), record.request_id, record.version, owed.close);
+            response
+        }
+    };
+    record.status = response.status().as_u16();
+    finish_record(&mut response, record, owed.head_request);
+    response
+}
+
+/// A body that is known whole ends its record here; one that streams carries it along.
+fn finish_record(response: &mut Response<ReplyBody>, record: Box<Record>, head_request: bool) {
+    match response.body().known_length() {
+        _ if head_request => record.finish(0),
+        Some(length) => record.finish(length),
+        None => response.body_mut().finish_later(record),
+    }
+}
+
+/// `{"message":"…"}` (H-ERR-1, H-ERR-2).
+fn error(reject: Reject, in_flight: InFlight) -> Response<ReplyBody> {
+    let body = reject.body();
+    let mut response = Response::new(ReplyBody::full(Bytes::from_static(body), in_flight));
+    *response.status_mut() = StatusCode::from_u16(reject.status()).expect("rejects have valid statuses");
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    response
+}

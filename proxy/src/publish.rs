@@ -1,0 +1,267 @@
+//! From units to a [`Gateway`]: compiled on the calling thread, which is never a worker, and handed to every worker.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tollgate_engine::deployment::{Backend, Deployment, Destination, Stage};
+use tollgate_engine::snapshot;
+use tollgate_engine::snapshot::{
+    ApiIdentity, AuthorizerCheck, BackendTls, ContentHash, Problem, ServicePort, Unit, UnitId, UnitReport,
+};
+use tollgate_engine::throttle::{AccountLimit, Meters};
+
+use crate::gateway::{Api, AuthorizerHandle, Gateway, Served, Slot, Target, Tls};
+use crate::jwks::Jwks;
+use crate::tls::ClientConfigs;
+use crate::units::{Held, Publisher, UnitSet};
+use crate::worker::Command;
+
+/// Compiles sets of units and hands them to the workers.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    base_domain: String,
+    account: AccountLimit,
+    meters: Meters,
+    jwks: Jwks,
+    tls: ClientConfigs,
+    workers: Vec<mpsc::UnboundedSender<Command>>,
+    epoch: Instant,
+    state: Mutex<State>,
+}
+
+/// What the next compilation can use again.
+#[derive(Debug, Default)]
+struct State {
+    deployments: HashMap<ContentHash, Compiled<Deployment>>,
+    stages: HashMap<UnitId, CompiledStage>,
+    services: Slots<ServicePort>,
+    tokens: Slots<(Vec<String>, AuthorizerCheck)>,
+    stage_slots: Slots<UnitId>,
+    /// Gateways that workers may still hold: freed here and not on a worker, where it would hold up requests.
+    retired: Vec<Arc<Gateway>>,
+}
+
+#[derive(Clone, Debug)]
+struct Compiled<T> {
+    value: Arc<T>,
+    problems: Vec<Problem>,
+}
+
+#[derive(Clone, Debug)]
+struct CompiledStage {
+    held: Arc<Held>,
+    served: Arc<Served>,
+    problems: Vec<Problem>,
+}
+
+impl Publication {
+    pub(crate) fn new(
+        base_domain: String,
+        account: AccountLimit,
+        jwks: Jwks,
+        tls: ClientConfigs,
+        workers: Vec<mpsc::UnboundedSender<Command>>,
+        epoch: Instant,
+    ) -> Self {
+        let state = Mutex::default();
+        Self { base_domain, account, meters: Meters::new(), jwks, tls, workers, epoch, state }
+    }
+
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn compile(&self, state: &mut State, units: &UnitSet) -> (Arc<Gateway>, Vec<UnitReport>) {
+        let mut reports = Vec::new();
+        let mut report = |id: &UnitId, held: &Held, problems: &[Problem]| {
+            if !problems.is_empty() {
+                reports.push(UnitReport { id: id.clone(), hash: held.hash.clone(), problems: problems.to_vec() });
+            }
+        };
+
+        let mut deployments = HashMap::new();
+        for (id, held) in units.iter() {
+            let Unit::Deployment(wire) = &held.unit else { continue };
+            let compiled = state.deployments.remove(&held.hash).unwrap_or_else(|| {
+                let (deployment, problems) = Deployment::compile(wire, held.hash.clone());
+                Compiled { value: Arc::new(deployment), problems }
+            });
+            report(id, held, &compiled.problems);
+            deployments.insert(held.hash.clone(), compiled);
+        }
+        state.deployments = deployments;
+
+        let mut stages = HashMap::new();
+        let mut apis: BTreeMap<ApiIdentity, Vec<Arc<Served>>> = BTreeMap::new();
+        for (id, held) in units.iter() {
+            let Unit::Stage(wire) = &held.unit else { continue };
+            let deployment =
+                wire.deployment.as_ref().and_then(|hash| state.deployments.get(hash)).map(|d| Arc::clone(&d.value));
+            let known = state.stages.remove(id).filter(|known| {
+                let same =
+                    known.served.stage.deployment.as_ref().map(Arc::as_ptr) == deployment.as_ref().map(Arc::as_ptr);
+                same && known.held.hash == held.hash
+            });
+            let compiled = known.unwrap_or_else(|| self.stage(state, id, held, wire, deployment));
+            report(id, held, &compiled.problems);
+            apis.entry(wire.api.clone()).or_default().push(Arc::clone(&compiled.served));
+            stages.insert(id.clone(), compiled);
+        }
+        state.stages = stages;
+
+        let services = units.iter().filter_map(|(_, held)| match &held.unit {
+            Unit::Endpoints(endpoints) => {
+                let addresses: Arc<[SocketAddr]> =
+                    endpoints.endpoints.iter().map(|end| SocketAddr::new(end.address, end.port)).collect();
+                Some((state.services.peek(&endpoints.service)?, addresses))
+            }
+            _ => None,
+        });
+        let apis = apis.into_iter().map(|(identity, served)| Arc::new(api(identity, served))).collect();
+        let gateway = Arc::new(Gateway::new(&self.base_domain, apis, services));
+        state.services.sweep();
+        state.tokens.sweep();
+        state.stage_slots.sweep();
+        (gateway, reports)
+    }
+
+    fn stage(
+        &self,
+        state: &mut State,
+        id: &UnitId,
+        held: &Arc<Held>,
+        wire: &snapshot::Stage,
+        deployment: Option<Arc<Deployment>>,
+    ) -> CompiledStage {
+        let missing = wire.deployment.is_some() && deployment.is_none();
+        let (stage, mut problems) = Stage::compile(wire, deployment, &self.account, &self.meters, self.now_ns());
+        if missing {
+            problems.push(Problem {
+                source: wire.source.clone(),
+                path: "deployment".to_owned(),
+                message: "the deployment that the stage names did not come with it".to_owned(),
+            });
+        }
+        let targets = stage.calls.iter().map(|call| {
+            let destination = match call {
+                Ok(call) => match &call.backend {
+                    Backend::Http(http) => &http.destination,
+                    Backend::Lambda(lambda) => &lambda.destination,
+                },
+                Err(_) => return Target::Origin { tls: None },
+            };
+            match destination {
+                Destination::Service { service, tls } => Target::Service {
+                    service: state.services.slot(service),
+                    tls: self.client_tls(
+                        wire,
+                        tls.as_ref(),
+                        &format!("{}.{}.svc", service.name, service.namespace),
+                        &mut problems,
+                    ),
+                },
+                Destination::Origin { tls, host, .. } => {
+                    Target::Origin { tls: self.client_tls(wire, tls.as_ref(), host, &mut problems) }
+                }
+            }
+        });
+        let targets = targets.collect();
+        let authorizers = stage.deployment.iter().flat_map(|deployment| &deployment.authorizers);
+        let authorizers = authorizers
+            .map(|authorizer| AuthorizerHandle {
+                jwks: self.jwks.handle(
+                    &authorizer.wire.source,
+                    authorizer.policy.issuer(),
+                    authorizer.policy.jwks_uri(),
+                ),
+                cache: state.tokens.slot(&(authorizer.wire.identity_source.clone(), authorizer.wire.check.clone())),
+            })
+            .collect();
+        let served = Arc::new(Served { stage, targets, authorizers, slot: state.stage_slots.slot(id) });
+        CompiledStage { held: Arc::clone(held), served, problems }
+    }
+
+    fn client_tls(
+        &self,
+        wire: &snapshot::Stage,
+        tls: Option<&BackendTls>,
+        name: &str,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Tls> {
+        let tls = tls?;
+        let server_name = tls.server_name_to_verify.as_deref().unwrap_or(name).into();
+        match self.tls.get(tls) {
+            Ok((config, id)) => Some(Tls { config, id, server_name }),
+            Err(error) => {
+                problems.push(Problem {
+                    source: wire.source.clone(),
+                    path: "tls.caRef".to_owned(),
+                    message: error.to_string(),
+                });
+                // Nothing is trusted, so every call fails: closed, not open (promise P3).
+                let (config, id) = self.tls.trusting_nothing();
+                Some(Tls { config, id, server_name })
+            }
+        }
+    }
+}
+
+impl Publisher for Publication {
+    fn publish(&self, units: &UnitSet) -> Vec<UnitReport> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (gateway, reports) = self.compile(&mut state, units);
+        for worker in &self.workers {
+            // A worker that is gone has drained.
+            let _ = worker.send(Command::Serve(Arc::clone(&gateway)));
+        }
+        state.retired.retain(|old| Arc::strong_count(old) > 1);
+        state.retired.push(gateway);
+        drop(state);
+        self.meters.sweep(self.now_ns());
+        reports
+    }
+}
+
+fn api(identity: ApiIdentity, served: Vec<Arc<Served>>) -> Api {
+    let (default, mut stages): (Vec<_>, Vec<_>) = served.into_iter().partition(|served| served.stage.is_default());
+    stages.sort_by(|a, b| a.stage.stage_name.cmp(&b.stage.stage_name));
+    Api { identity, stages, default: default.into_iter().next() }
+}
+
+/// Gives each key a number as long as somebody holds it.
+#[derive(Debug)]
+struct Slots<K> {
+    held: HashMap<K, Weak<Slot>>,
+    next: u64,
+}
+
+impl<K> Default for Slots<K> {
+    fn default() -> Self {
+        Self { held: HashMap::new(), next: 0 }
+    }
+}
+
+impl<K: Eq + Hash + Clone> Slots<K> {
+    fn slot(&mut self, key: &K) -> Arc<Slot> {
+        if let Some(slot) = self.held.get(key).and_then(Weak::upgrade) {
+            return slot;
+        }
+        self.next += 1;
+        let slot = Arc::new(Slot(self.next));
+        self.held.insert(key.clone(), Arc::downgrade(&slot));
+        slot
+    }
+
+    /// The number of `key` if anybody holds it.
+    fn peek(&self, key: &K) -> Option<u64> {
+        self.held.get(key).and_then(Weak::upgrade).map(|slot| slot.0)
+    }
+
+    fn sweep(&mut self) {
+        self.held.retain(|_, slot| slot.strong_count() > 0);
+    }
+}

@@ -1,0 +1,87 @@
+//! What a proxy is told at start. Nothing here changes while it runs.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// Everything [`Server::start`](crate::Server::start) wants to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Plain HTTP listener.
+    pub listen: Option<SocketAddr>,
+    /// HTTPS listener; needs certificates.
+    pub tls_listen: Option<SocketAddr>,
+    /// Worker threads, each with its own listeners, connections and upstream pools.
+    pub workers: NonZeroUsize,
+    /// The suffix of generated host names: `{apiId}.execute-api.{base_domain}`.
+    pub base_domain: String,
+    /// Reported as the API's account (H-EV2-20).
+    pub account_id: String,
+    /// Reported as the region in ARNs.
+    pub region: String,
+    /// The connection tier's bounds.
+    pub limits: ConnectionLimits,
+    /// Expect a PROXY protocol header (v1 or v2) on every client connection. Off by default: a client could forge it.
+    pub proxy_protocol: bool,
+    /// How many entries at the end of `X-Forwarded-For` were written by proxies that are trusted. 0: the TCP peer is the client.
+    pub trusted_hops: u8,
+    /// Names that are answered from here instead of DNS, for `tollgate dev`.
+    pub hosts: HashMap<String, SocketAddr>,
+    /// How a stopping proxy leaves.
+    pub drain: Drain,
+}
+
+/// Bounds of connections (promise P9).
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Open client connections per worker; at the bound the worker stops accepting until one closes.
+    pub connections_per_worker: usize,
+    /// From the first byte of a request head to its last.
+    pub head_timeout: Duration,
+    /// A connection without a request in flight is closed after this long.
+    pub idle_timeout: Duration,
+    /// A request in flight without a byte in either direction is ended after this long.
+    pub stall_timeout: Duration,
+    /// TLS handshake and PROXY protocol header.
+    pub handshake_timeout: Duration,
+    /// TCP (and TLS) connect to a backend; never longer than the integration's timeout.
+    pub connect_timeout: Duration,
+    /// Idle connections kept per backend address and worker.
+    pub idle_per_backend: usize,
+    /// An idle backend connection older than this is not used again.
+    pub backend_idle_timeout: Duration,
+    /// Concurrent HTTP/2 streams per client connection.
+    pub http2_streams: u32,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            connections_per_worker: 16_384,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(300),
+            stall_timeout: Duration::from_secs(600),
+            handshake_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(3),
+            idle_per_backend: 256,
+            backend_idle_timeout: Duration::from_secs(60),
+            http2_streams: 128,
+        }
+    }
+}
+
+/// How a stopping proxy leaves (design, section 6).
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// Not ready, but still accepting, for this long: load balancers need time to notice.
+    pub min: Duration,
+    /// Requests in flight are waited for at most this long after that.
+    pub max: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { min: Duration::from_secs(10), max: Duration::from_secs(60) }
+    }
+}

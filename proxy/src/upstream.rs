@@ -1,0 +1,165 @@
+//! A worker's connections to backends: pools, connecting, and the one retry that is allowed.
+//!
+//! A request is tried on another connection or another endpoint only while no byte of it has been sent (design, section 1).
+
+mod connect;
+mod pool;
+
+pub(crate) use connect::{ConnectError, Connector, Dial, DialTls};
+pub(crate) use pool::{Lease, PoolKey};
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use rustc_hash::FxBuildHasher;
+
+use crate::body::UpstreamBody;
+use crate::metrics::{Counter, WorkerMetrics};
+use crate::settings::ConnectionLimits;
+use pool::Pool;
+
+/// Why no response came. Each decides a `Reject` in the pipeline.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    /// No address to try.
+    #[error("the service has no ready endpoint")]
+    NoEndpoint,
+    /// No connection to any address that was tried.
+    #[error("connecting to the backend failed")]
+    Connect(#[source] ConnectError),
+    /// The connection broke after bytes of the request had been sent.
+    #[error("the connection to the backend broke before a response")]
+    Broken(#[source] hyper::Error),
+    /// The backend's bytes are not an HTTP response.
+    #[error("the backend's answer is not HTTP")]
+    NotHttp(#[source] hyper::Error),
+}
+
+/// Connections to backends of one worker.
+#[derive(Debug)]
+pub(crate) struct Upstreams {
+    pools: RefCell<HashMap<PoolKey, Rc<Pool>, FxBuildHasher>>,
+    connector: Connector,
+    limits: ConnectionLimits,
+    turn: Cell<usize>,
+    /// Coarse seconds, moved by [`Self::sweep`].
+    clock: Rc<Cell<u32>>,
+    metrics: Rc<WorkerMetrics>,
+}
+
+/// At most this many endpoints are tried for one request.
+const ATTEMPTS: usize = 3;
+
+impl Upstreams {
+    pub(crate) fn new(connector: Connector, limits: ConnectionLimits, metrics: Rc<WorkerMetrics>) -> Self {
+        Self { pools: RefCell::default(), connector, limits, turn: Cell::new(0), clock: Rc::new(Cell::new(0)), metrics }
+    }
+
+    /// Resolves names and opens connections.
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// Sends `request` to one of `dials`, round robin.
+    ///
+    /// # Errors
+    /// See [`SendError`]. The caller bounds the whole by the integration's timeout.
+    pub(crate) async fn send(
+        &self,
+        dials: &[Dial<'_>],
+        mut request: Request<UpstreamBody>,
+    ) -> Result<(Response<Incoming>, Lease), SendError> {
+        let start = self.turn.get();
+        self.turn.set(start.wrapping_add(1));
+        let mut failure = None;
+        for attempt in 0..dials.len().min(ATTEMPTS) {
+            let dial = &dials[start.wrapping_add(attempt) % dials.len()];
+            match self.send_to(dial, request).await {
+                Ok(done) => return Ok(done),
+                Err(Attempt::Unsent(back, error)) => {
+                    if attempt > 0 {
+                        self.metrics.count(Counter::BackendRetry);
+                    }
+                    request = *back;
+                    failure = Some(error);
+                }
+                Err(Attempt::Sent(error)) => return Err(error),
+            }
+        }
+        Err(failure.map_or(SendError::NoEndpoint, SendError::Connect))
+    }
+
+    async fn send_to(
+        &self,
+        dial: &Dial<'_>,
+        mut request: Request<UpstreamBody>,
+    ) -> Result<(Response<Incoming>, Lease), Attempt> {
+        let pool = self.pool(dial);
+        loop {
+            let reused = pool.take(self.clock.get());
+            let fresh = reused.is_none();
+            let mut sender = match reused {
+                Some(sender) => sender,
+                None => match self.connector.open(dial, self.limits.connect_timeout, &self.metrics).await {
+                    Ok(sender) => sender,
+                    Err(error) => {
+                        self.metrics.count(error.counter());
+                        return Err(Attempt::Unsent(Box::new(request), error));
+                    }
+                },
+            };
+            self.metrics.count(if fresh { Counter::BackendOnNew } else { Counter::BackendOnReused });
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    let lease = Lease::new(sender, pool, Rc::clone(&self.clock), &response, &self.limits);
+                    return Ok((response, lease));
+                }
+                Err(mut error) => match error.take_message() {
+                    // An idle connection that the backend had closed: nothing was sent, so another one may be tried. A
+                    // fresh connection that closes at once is the endpoint's refusal.
+                    Some(back) if !fresh => {
+                        self.metrics.count(Counter::BackendRetry);
+                        request = back;
+                    }
+                    Some(back) => return Err(Attempt::Unsent(Box::new(back), ConnectError::Closed)),
+                    None => {
+                        let error = error.into_error();
+                        return Err(Attempt::Sent(if error.is_parse() {
+                            SendError::NotHttp(error)
+                        } else {
+                            SendError::Broken(error)
+                        }));
+                    }
+                },
+            }
+        }
+    }
+
+    fn pool(&self, dial: &Dial<'_>) -> Rc<Pool> {
+        let key = PoolKey::of(dial);
+        let mut pools = self.pools.borrow_mut();
+        if let Some(pool) = pools.get(&key) {
+            return Rc::clone(pool);
+        }
+        let pool = Rc::new(Pool::default());
+        pools.insert(key, Rc::clone(&pool));
+        pool
+    }
+
+    /// Called once a second: closes idle connections that are too old and forgets empty pools.
+    pub(crate) fn sweep(&self) {
+        self.clock.set(self.clock.get().saturating_add(1));
+        let now = self.clock.get();
+        self.pools.borrow_mut().retain(|_, pool| pool.sweep(now) || Rc::strong_count(pool) > 1);
+    }
+}
+
+enum Attempt {
+    /// Nothing was sent: the request comes back.
+    Unsent(Box<Request<UpstreamBody>>, ConnectError),
+    /// Bytes were sent: no other endpoint may see it.
+    Sent(SendError),
+}

@@ -1,0 +1,244 @@
+//! One worker: a thread with its own runtime, listeners, connections, upstream pools and counters.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tracing::{debug, warn};
+
+use crate::access_log::WorkerLog;
+use crate::authorize::TokenCaches;
+use crate::client_io::{Connections, Order};
+use crate::connection::{self, Kind};
+use crate::gateway::Gateway;
+use crate::metrics::{Counter, WorkerMetrics};
+use crate::server::Services;
+use crate::settings::Settings;
+use crate::upstream::{Connector, Upstreams};
+use crate::view::Views;
+
+/// What a worker is told from outside.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Serve this from now on.
+    Serve(Arc<Gateway>),
+    /// Leave (see [`crate::settings::Drain`]).
+    Drain,
+}
+
+/// A gateway in use. Cloning the [`Rc`] around it stays on this thread; the count inside is touched once per change.
+#[derive(Debug)]
+pub(crate) struct Current(Arc<Gateway>);
+
+impl std::ops::Deref for Current {
+    type Target = Gateway;
+
+    fn deref(&self) -> &Gateway {
+        &self.0
+    }
+}
+
+/// What all requests of a worker share. Nothing in it is seen by another thread.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) settings: Rc<Settings>,
+    pub(crate) connections: Rc<Connections>,
+    pub(crate) upstreams: Upstreams,
+    pub(crate) metrics: Rc<WorkerMetrics>,
+    pub(crate) views: Views,
+    pub(crate) log: WorkerLog,
+    pub(crate) tokens: TokenCaches,
+    pub(crate) clock: Clock,
+    random: RefCell<fastrand::Rng>,
+    gateway: RefCell<Option<Rc<Current>>>,
+}
+
+impl Worker {
+    /// What is served now; `None` before the first snapshot (promise P4). The clone stays on this thread, so that no request touches
+    /// a counter that other workers write.
+    pub(crate) fn gateway(&self) -> Option<Rc<Current>> {
+        self.gateway.borrow().clone()
+    }
+
+    /// Random bytes for ids: hard to guess, not secret.
+    pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.random.borrow_mut().fill(&mut bytes);
+        bytes
+    }
+
+    fn serve(&self, gateway: Arc<Gateway>) {
+        self.tokens.keep_only(&gateway);
+        self.views.update(&gateway, &self.metrics);
+        *self.gateway.borrow_mut() = Some(Rc::new(Current(gateway)));
+    }
+}
+
+/// Times without a system call more than needed: wall-clock time is reckoned from the monotonic clock.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    epoch: Instant,
+    /// Wall-clock milliseconds at `epoch`, corrected once a second.
+    wall_at_epoch: Cell<u64>,
+}
+
+impl Clock {
+    /// `epoch` is one for the whole process: buckets count from it.
+    pub(crate) fn new(epoch: Instant) -> Self {
+        let clock = Self { epoch, wall_at_epoch: Cell::new(0) };
+        clock.correct();
+        clock
+    }
+
+    /// Nanoseconds of the monotonic clock since the process began.
+    pub(crate) fn nanoseconds(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Milliseconds since 1970.
+    pub(crate) fn unix_milliseconds(&self, now: Instant) -> u64 {
+        self.wall_at_epoch.get() + self.nanoseconds(now) / 1_000_000
+    }
+
+    fn correct(&self) {
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let wall = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+        self.wall_at_epoch.set(wall.saturating_sub(self.nanoseconds(Instant::now()) / 1_000_000));
+    }
+}
+
+/// What a worker thread is started with.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) settings: Settings,
+    pub(crate) listeners: Vec<(std::net::TcpListener, Kind)>,
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) services: Services,
+    pub(crate) epoch: Instant,
+}
+
+/// Runs a worker until it has drained.
+pub(crate) fn run(start: Start) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, work(start))
+}
+
+async fn work(start: Start) -> std::io::Result<()> {
+    let Start { settings, listeners, mut commands, services, epoch } = start;
+    let metrics = Rc::new(services.metrics.worker());
+    let connector = Connector::from_system(settings.hosts.clone());
+    let worker = Rc::new(Worker {
+        connections: Rc::new(Connections::new()),
+        upstreams: Upstreams::new(connector, settings.limits, Rc::clone(&metrics)),
+        metrics,
+        views: Views::default(),
+        log: services.access_log.worker(),
+        tokens: TokenCaches::default(),
+        clock: Clock::new(epoch),
+        random: RefCell::new(fastrand::Rng::new()),
+        gateway: RefCell::new(None),
+        settings: Rc::new(settings),
+    });
+    let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+    let flusher = tokio::task::spawn_local({
+        let worker = Rc::clone(&worker);
+        async move { worker.log.flush_in_time().await }
+    });
+    let mut accepting = Vec::new();
+    for (listener, kind) in listeners {
+        let listener = TcpListener::from_std(listener)?;
+        accepting.push(tokio::task::spawn_local(accept(Rc::clone(&worker), listener, kind)));
+    }
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Serve(gateway) => worker.serve(gateway),
+            Command::Drain => break,
+        }
+    }
+    drain(&worker, &mut commands).await;
+    for task in accepting {
+        task.abort();
+    }
+    finish(&worker).await;
+    sweeper.abort();
+    flusher.abort();
+    worker.log.flush();
+    Ok(())
+}
+
+/// Accepts until the listener is dropped. At the bound of connections the queue of the listener grows instead, and then the
+/// kernel refuses.
+async fn accept(worker: Rc<Worker>, listener: TcpListener, kind: Kind) {
+    loop {
+        while worker.connections.len() >= worker.settings.limits.connections_per_worker {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                worker.metrics.count(Counter::ClientOpened);
+                tokio::task::spawn_local(connection::serve(Rc::clone(&worker), stream, peer, kind.clone()));
+            }
+            // Out of file descriptors, or a connection that was gone before it was taken.
+            Err(error) => {
+                debug!(%error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+}
+
+async fn sweep(worker: Rc<Worker>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        worker.clock.correct();
+        worker.connections.sweep(&worker.settings.limits);
+        worker.upstreams.sweep();
+    }
+}
+
+/// Still accepts, while load balancers take notice; every answer closes its connection. Configuration changes still count.
+async fn drain(worker: &Worker, commands: &mut mpsc::UnboundedReceiver<Command>) {
+    worker.connections.begin_drain();
+    let end = tokio::time::Instant::now() + worker.settings.drain.min;
+    while let Ok(Some(command)) = tokio::time::timeout_at(end, commands.recv()).await {
+        if let Command::Serve(gateway) = command {
+            worker.serve(gateway);
+        }
+    }
+    tokio::time::sleep_until(end).await;
+}
+
+/// Waits for what is in flight.
+async fn finish(worker: &Worker) {
+    worker.connections.order_all(Order::Finish);
+    let end = tokio::time::Instant::now() + worker.settings.drain.max;
+    while worker.connections.len() > 0 {
+        if tokio::time::Instant::now() >= end {
+            warn!(connections = worker.connections.len(), "drain took too long: closing what is left");
+            worker.connections.order_all(Order::Abort);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A listener of one worker. All workers bind the same address; the kernel spreads connections over them.
+pub(crate) fn bind(address: SocketAddr, workers: usize) -> std::io::Result<std::net::TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if workers > 1 {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}

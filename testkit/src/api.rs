@@ -1,0 +1,97 @@
+//! Snapshots of small APIs, written as JSON.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use tollgate_engine::snapshot::{ContentHash, Deployment, Unit};
+
+/// Units of one API `abc123` (`shop/books`), to be completed.
+#[derive(Clone, Debug)]
+pub struct Api {
+    pub deployment: Value,
+    pub stages: Vec<Value>,
+    pub endpoints: Vec<Value>,
+}
+
+impl Api {
+    /// Routes to their integrations, all in stage `$default`.
+    pub fn new(routes: &[(&str, Value)]) -> Self {
+        let api = json!({"apiId": "abc123", "namespace": "shop", "name": "books"});
+        let mut integrations = serde_json::Map::new();
+        let mut list = Vec::new();
+        for (number, (key, backend)) in routes.iter().enumerate() {
+            let id = format!("i{number}");
+            let mut route =
+                json!({"key": key, "source": format!("shop/r{number}"), "target": {"type": "integration", "id": id}});
+            if let Some(extra) = backend.get("route") {
+                for (name, value) in extra.as_object().unwrap() {
+                    route[name] = value.clone();
+                }
+            }
+            if let Some(target) = backend.get("backend") {
+                let timeout = backend.get("timeout").and_then(Value::as_u64).unwrap_or(30_000);
+                integrations.insert(
+                    id,
+                    json!({"source": format!("Route/shop/r{number}"), "timeoutInMillis": timeout, "backend": target}),
+                );
+            }
+            list.push(route);
+        }
+        let deployment = json!({"api": api, "integrations": integrations, "routes": list});
+        Self { deployment, stages: vec![json!({"stageName": "$default"})], endpoints: Vec::new() }
+    }
+
+    pub fn stage(mut self, stage: Value) -> Self {
+        self.stages.push(stage);
+        self
+    }
+
+    pub fn only_stage(mut self, stage: Value) -> Self {
+        self.stages = vec![stage];
+        self
+    }
+
+    pub fn set(mut self, field: &str, value: Value) -> Self {
+        self.deployment[field] = value;
+        self
+    }
+
+    pub fn endpoints(mut self, service: &str, addresses: &[SocketAddr]) -> Self {
+        let list: Vec<Value> =
+            addresses.iter().map(|address| json!({"address": address.ip(), "port": address.port()})).collect();
+        self.endpoints.push(json!({"service": {"namespace": "shop", "name": service, "port": 80}, "endpoints": list}));
+        self
+    }
+
+    pub fn units(&self) -> Vec<Unit> {
+        let deployment = serde_json::from_value(self.deployment.clone()).unwrap();
+        let hash = ContentHash::of(&deployment as &Deployment);
+        let mut units = vec![Unit::Deployment(deployment)];
+        for stage in &self.stages {
+            let mut stage = stage.clone();
+            stage["api"] = self.deployment["api"].clone();
+            stage["source"] = "shop/stage".into();
+            if stage.get("deployment").is_none() {
+                stage["deployment"] = hash.as_str().into();
+            }
+            units.push(Unit::Stage(serde_json::from_value(stage).unwrap()));
+        }
+        for endpoints in &self.endpoints {
+            units.push(Unit::Endpoints(serde_json::from_value(endpoints.clone()).unwrap()));
+        }
+        units
+    }
+}
+
+pub fn http(uri: &str) -> Value {
+    json!({"backend": {"type": "http", "uri": uri}})
+}
+
+pub fn service(name: &str) -> Value {
+    json!({"backend": {"type": "service", "service": {"namespace": "shop", "name": name, "port": 80}}})
+}
+
+pub fn function(address: SocketAddr, version: &str) -> Value {
+    json!({"backend": {"type": "lambda", "functionName": "function", "payloadFormatVersion": version,
+        "endpoint": {"type": "url", "url": format!("http://{address}")}}})
+}

@@ -1,0 +1,129 @@
+//! A proxy in this process.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tollgate_engine::snapshot::{ContentHash, Unit, UnitId, UnitReport};
+use tollgate_engine::throttle::AccountLimit;
+use tollgate_proxy::access_log::AccessLog;
+use tollgate_proxy::http_client::HttpClient;
+use tollgate_proxy::jwks::Jwks;
+use tollgate_proxy::metrics::Metrics;
+use tollgate_proxy::settings::{ConnectionLimits, Drain};
+use tollgate_proxy::tls::ClientConfigs;
+use tollgate_proxy::units::{Batch, Held, UnitSet};
+use tollgate_proxy::{Server, Services, Settings};
+
+use crate::client::{Client, Reply};
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    server: Option<Server>,
+    pub metrics: Metrics,
+    pub address: SocketAddr,
+    pub log: Arc<Mutex<Vec<u8>>>,
+    access_log: AccessLog,
+    units: UnitSet,
+}
+
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Gateway {
+    /// A gateway without any configuration.
+    pub fn empty() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let metrics = Metrics::new();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let access_log = AccessLog::to_writer(Box::new(Shared(Arc::clone(&log))), &metrics).unwrap();
+        let mut settings = Settings {
+            listen: Some("127.0.0.1:0".parse().unwrap()),
+            tls_listen: None,
+            workers: NonZeroUsize::MIN,
+            base_domain: "gw.example".to_owned(),
+            account_id: "000000000000".to_owned(),
+            region: "local".to_owned(),
+            limits: ConnectionLimits::default(),
+            proxy_protocol: false,
+            trusted_hops: 0,
+            hosts: std::collections::HashMap::new(),
+            drain: Drain { min: Duration::ZERO, max: Duration::from_secs(5) },
+        };
+        change(&mut settings);
+        let services = Services {
+            metrics: metrics.clone(),
+            access_log: access_log.clone(),
+            jwks: keys(&metrics),
+            client_tls: ClientConfigs::from_system(),
+            server_tls: None,
+        };
+        let server = Server::start(&settings, AccountLimit { rate: f64::MAX, burst: u32::MAX }, &services).unwrap();
+        let address = server.listen().unwrap();
+        Self { server: Some(server), metrics, address, log, access_log, units: UnitSet::default() }
+    }
+
+    /// Publishes these units and nothing else.
+    pub fn publish(&mut self, units: &[Unit]) -> Vec<UnitReport> {
+        let mut batch = Batch::new(true);
+        for unit in units {
+            let hash = ContentHash::of(unit);
+            let (id, hash) = match unit {
+                Unit::Deployment(deployment) => {
+                    let hash = ContentHash::of(deployment);
+                    (UnitId::deployment(&hash), hash)
+                }
+                Unit::Stage(stage) => (UnitId::stage(&stage.api.api_id, &stage.stage_name), hash),
+                Unit::Endpoints(endpoints) => (UnitId::endpoints(&endpoints.service), hash),
+                Unit::Unknown => panic!("a unit to publish is known"),
+            };
+            batch.put(id, Held { hash, unit: unit.clone(), bytes: 1 }).unwrap();
+        }
+        self.units = self.units.apply(batch).unwrap();
+        self.server.as_ref().unwrap().publisher().publish(&self.units)
+    }
+
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// One request on a connection of its own.
+    pub fn call(&self, request: &str) -> Reply {
+        self.connect().call(request)
+    }
+
+    /// Stops the gateway and gives the access log.
+    pub fn stop(mut self) -> String {
+        self.server.take().unwrap().drain();
+        self.access_log.finish();
+        let log = self.log.lock().unwrap();
+        String::from_utf8(log.clone()).unwrap()
+    }
+}
+
+/// Keys of identity providers, fetched on a thread that ends with the test program.
+fn keys(metrics: &Metrics) -> Jwks {
+    let (jwks, service) = Jwks::new(metrics);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let tls = tollgate_proxy::tls::control_config(None).unwrap();
+        runtime.block_on(service.run(HttpClient::new(tls, std::collections::HashMap::new())));
+    });
+    jwks
+}
