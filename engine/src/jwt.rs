@@ -148,10 +148,11 @@ pub fn verify(token: &str, policy: &JwtPolicy, keys: &KeySet, now_unix_seconds: 
     if header.crit.is_some() {
         return Err(JwtError::Malformed);
     }
-    let algorithm = keys::Algorithm::of(&header.alg).ok_or_else(|| JwtError::algorithm(&header.alg))?;
+    let algorithm =
+        keys::Algorithm::of(&header.alg).ok_or_else(|| JwtError::Algorithm { alg: (*header.alg).into() })?;
     let kid = header.kid.as_deref().unwrap_or_default();
-    let key = keys.find(kid).ok_or_else(|| JwtError::unknown_key(kid))?;
-    let key = key.for_algorithm(algorithm).ok_or_else(|| JwtError::algorithm(&header.alg))?;
+    let key = keys.find(kid).ok_or_else(|| JwtError::UnknownKey { kid: kid.into() })?;
+    let key = key.for_algorithm(algorithm).ok_or_else(|| JwtError::Algorithm { alg: (*header.alg).into() })?;
     key.verify_sig(signed, &signature).map_err(|_| JwtError::Signature)?;
     claims::check(&payload, policy, now_unix_seconds)
 }
@@ -187,4 +188,4 @@ fn offset_of(error: &base64::DecodeError, segment: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

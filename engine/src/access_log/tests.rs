@@ -144,6 +144,19 @@ fn only_variables_are_replaced() {
     assert_eq!(claim.pieces[0], Piece::Variable(Variable::AuthorizerClaim("cognito:groups".into())));
 }
 
+/// Proves H-LOG-7, H-LOG-8.
+#[test]
+fn claims_of_the_token() {
+    let claims = serde_json::json!({"cognito:groups": ["a", "b"], "a.b": 7, "x": "say \"x\""});
+    let request = Request { token: Some((crate::jwt::tests::verified(claims), false)), ..Request::default() };
+    for (name, text) in
+        [("sub", "u1"), ("cognito:groups", "[a b]"), ("a.b", "7"), ("x", r#"say \"x\""#), ("absent", "-"), ("SUB", "-")]
+    {
+        let format = format!("$context.authorizer.claims.{name}");
+        assert_eq!(entry(&format, &request, &Outcome::default()), text, "{name}");
+    }
+}
+
 /// Proves H-LOG-1, H-LOG-2.
 #[test]
 fn formats_that_are_refused() {

@@ -18,6 +18,8 @@ pub(crate) struct Request {
     pub(crate) stage_variables: BTreeMap<String, String>,
     pub(crate) route: Option<String>,
     pub(crate) parameters: Vec<(&'static str, String)>,
+    /// The token, and whether the route has scopes.
+    pub(crate) token: Option<(Verified, bool)>,
 }
 
 impl Default for Request {
@@ -35,6 +37,7 @@ impl Default for Request {
             stage_variables: BTreeMap::new(),
             route: Some("$default".to_owned()),
             parameters: Vec::new(),
+            token: None,
         }
     }
 }
@@ -68,7 +71,10 @@ impl Request {
             stage: self.stage,
             stage_variables: &self.stage_variables,
             route: self.route.as_ref().map(|key| RouteFacts { key, parameters: &self.parameters }),
-            authorizer: None,
+            authorizer: self
+                .token
+                .as_ref()
+                .map(|(token, route_has_scopes)| JwtFacts { token, route_has_scopes: *route_has_scopes }),
         }
     }
 }

@@ -5,7 +5,7 @@ use http::HeaderValue;
 /// `authorizer.error` when the token has none of the route's scopes.
 pub const SCOPE_MISSING: &str = "insufficient_scope: the token does not have a valid scope";
 
-/// How much of a token's own text an error repeats.
+/// How many characters of a token's own text an error repeats.
 const MAX_REPEATED: usize = 128;
 
 /// Why a token was refused. The text is the description of H-JWT-24.
@@ -30,13 +30,13 @@ pub enum JwtError {
     #[error("token is malformed")]
     Malformed,
     /// Not one of RS256, RS384 and RS512, or not what the key is for (H-JWT-8).
-    #[error("signing method {alg} is invalid")]
+    #[error("signing method {} is invalid", shortened(alg))]
     Algorithm {
         /// The token's `alg`.
         alg: Box<str>,
     },
     /// No key with the token's `kid` (H-JWT-9). A refresh of the keys may find it (H-JWT-18).
-    #[error("unable to find a signing key that matches '{kid}'")]
+    #[error("unable to find a signing key that matches '{}'", shortened(kid))]
     UnknownKey {
         /// The token's `kid`.
         kid: Box<str>,
@@ -68,14 +68,6 @@ pub enum JwtError {
 }
 
 impl JwtError {
-    pub(super) fn algorithm(alg: &str) -> Self {
-        Self::Algorithm { alg: repeated(alg) }
-    }
-
-    pub(super) fn unknown_key(kid: &str) -> Self {
-        Self::UnknownKey { kid: repeated(kid) }
-    }
-
     /// `$context.authorizer.error` (H-JWT-6, H-JWT-22).
     pub fn authorizer_error(&self) -> String {
         match self {
@@ -114,6 +106,6 @@ fn quotable(text: &str) -> String {
     text.chars().map(|character| if safe(character) { character } else { '?' }).collect()
 }
 
-fn repeated(text: &str) -> Box<str> {
-    text.chars().take(MAX_REPEATED).collect::<String>().into()
+fn shortened(text: &str) -> &str {
+    text.char_indices().nth(MAX_REPEATED).map_or(text, |(end, _)| &text[..end])
 }

@@ -1,5 +1,7 @@
 //! A function's result as an HTTP response (section 3.4 of the spec).
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
@@ -7,7 +9,9 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use memchr::memmem;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -49,6 +53,40 @@ pub struct Invocation {
     pub function_error: bool,
     /// The function's result, or what went wrong.
     pub payload: Bytes,
+}
+
+impl Invocation {
+    /// From the HTTP response of the invoke call.
+    ///
+    /// AWS's runtime interface emulator never sets `X-Amz-Function-Error` (its issue 20): a function that throws, runs out of time or dies
+    /// looks like one that has answered. An answer without `x-amzn-RequestId`, which the real service always sends, is therefore also a
+    /// function error if it is what the emulator then writes. Else format 2.0 would send stack traces to clients (H-RES-3, H-RES-22).
+    pub fn of(status: u16, headers: &HeaderMap, payload: Bytes) -> Self {
+        let function_error = headers.contains_key("x-amz-function-error")
+            || !headers.contains_key("x-amzn-requestid") && is_emulated_error(&payload);
+        Self { status, function_error, payload }
+    }
+}
+
+/// What the emulator starts its answer with when a function has run out of time.
+const EMULATED_TIMEOUT: &[u8] = b"Task timed out after ";
+
+/// The emulator's answers for a function that threw, ran out of time, or whose process ended (its issue 86).
+fn is_emulated_error(payload: &[u8]) -> bool {
+    payload.is_empty()
+        || payload.starts_with(EMULATED_TIMEOUT)
+        || memmem::find(payload, b"\"errorMessage\"").is_some()
+            && serde_json::from_slice::<Thrown>(payload)
+                .is_ok_and(|thrown| thrown.error_type.is_some() && thrown.status_code.is_none())
+}
+
+/// What a runtime reports of a function that threw.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Thrown {
+    error_message: String,
+    error_type: Option<String>,
+    status_code: Option<IgnoredAny>,
 }
 
 /// Makes the response of a result (H-RES-1..20).
@@ -94,13 +132,12 @@ pub const PERMISSION_MISSING: &str = "The IAM role configured on the integration
 impl FunctionFailure {
     /// The function threw (H-RES-1, H-LOG-11).
     fn thrown(payload: &[u8]) -> Self {
-        #[derive(Deserialize)]
-        struct Thrown {
-            #[serde(rename = "errorMessage")]
-            error_message: String,
-        }
-        let said = serde_json::from_slice(payload).map(|Thrown { error_message }| error_message);
-        let said: String = said.as_deref().unwrap_or("Unhandled").chars().take(MAX_ERROR_MESSAGE).collect();
+        let said = match serde_json::from_slice::<Thrown>(payload) {
+            Ok(thrown) => Cow::Owned(thrown.error_message),
+            Err(_) if payload.starts_with(EMULATED_TIMEOUT) => String::from_utf8_lossy(payload),
+            Err(_) => Cow::Borrowed("Unhandled"),
+        };
+        let said: String = said.chars().take(MAX_ERROR_MESSAGE).collect();
         Self {
             reject: Reject::FunctionError,
             integration_status: Some(500),

@@ -298,6 +298,30 @@ fn resources_of_format_1() {
     assert_eq!(one["requestContext"]["resourceId"], "POST /x/{id}");
 }
 
+/// Proves H-JWT-28, H-JWT-29, H-JWT-30, H-EV2-26, H-EV1-12.
+#[test]
+fn tokens() {
+    let claims = json!({"n": 1_515_973_296, "b": true, "l": ["a", "b"], "scope": "r w", "q\"": "x"});
+    let token = crate::jwt::tests::verified(claims);
+    let mut request = Request { token: Some((token, false)), ..Request::default() };
+    let shown = |event: &Value| -> Value {
+        let claims = &event["claims"];
+        json!([claims["n"], claims["b"], claims["l"], claims["sub"], claims["q\""], event["scopes"]])
+    };
+    let without_scopes = json!(["1515973296", "true", "[a b]", "u1", "x", null]);
+    assert_eq!(shown(&event(V2, &request, b"")["requestContext"]["authorizer"]["jwt"]), without_scopes);
+    assert_eq!(shown(&event(V1, &request, b"")["requestContext"]["authorizer"]), without_scopes);
+    request.token.as_mut().unwrap().1 = true;
+    for (version, pointer) in [(V2, "/requestContext/authorizer/jwt"), (V1, "/requestContext/authorizer")] {
+        let event = event(version, &request, b"");
+        let authorizer = event.pointer(pointer).unwrap();
+        assert_eq!(authorizer["scopes"], json!(["r", "w"]));
+        assert_eq!(keys(authorizer), ["claims", "scopes"]);
+    }
+    let text = text(V2, &request, b"");
+    assert!(serde_json::from_str::<ApiGatewayV2httpRequest>(&text).unwrap().request_context.authorizer.is_some());
+}
+
 /// Proves H-VAR-6.
 #[test]
 fn stage_variables() {

@@ -234,6 +234,41 @@ fn a_function_that_throws() {
     }
 }
 
+/// Proves H-RES-1, H-RES-22.
+#[test]
+fn errors_of_the_emulator_have_no_header() {
+    let is_error = |headers: &[&'static str], payload: &str| {
+        let headers =
+            headers.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("x"))).collect();
+        Invocation::of(200, &headers, Bytes::copy_from_slice(payload.as_bytes())).function_error
+    };
+    let thrown = r#"{"errorType":"Error","errorMessage":"boom","trace":["Error: boom"]}"#;
+    let timeout = "Task timed out after 3.00 seconds";
+    for payload in [thrown, timeout, ""] {
+        assert!(is_error(&[], payload), "{payload}");
+        assert!(!is_error(&["x-amzn-requestid"], payload), "the real service would say so: {payload}");
+    }
+    for payload in [
+        "null",
+        r#"{"statusCode":200,"body":"\"errorMessage\""}"#,
+        r#"{"statusCode":500,"errorType":"a","errorMessage":"b"}"#,
+        r#"{"errorMessage":"a"}"#,
+        r#"["errorMessage","errorType"]"#,
+        r#""Task timed out after all""#,
+    ] {
+        assert!(!is_error(&[], payload), "{payload}");
+        assert!(
+            is_error(&["x-amz-function-error"], payload)
+                && is_error(&["x-amz-function-error", "x-amzn-requestid"], payload)
+        );
+    }
+    for (payload, said) in [(thrown, "boom"), (timeout, timeout), ("", "Unhandled")] {
+        let invocation = Invocation::of(200, &HeaderMap::new(), Bytes::copy_from_slice(payload.as_bytes()));
+        let failure = parse(V2, invocation).unwrap_err();
+        assert!(failure.message.contains(&format!("error: {said}. Check")), "{}", failure.message);
+    }
+}
+
 /// Proves H-RES-19, H-RES-20, H-LOG-12.
 #[test]
 fn calls_that_the_function_service_refuses() {
