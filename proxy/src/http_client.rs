@@ -3,7 +3,6 @@
 //! One request or a kept connection; HTTP/1.1 or HTTP/2 as TLS agrees on; no redirects, no cookies, no proxies; everything has
 //! a time limit and a size limit.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,6 +20,8 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
+
+use crate::hosts::Hosts;
 
 /// Most addresses of one name that are tried or used.
 const MAX_ADDRESSES: usize = 32;
@@ -77,13 +78,13 @@ pub struct Answer {
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     tls: Arc<ClientConfig>,
-    hosts: Arc<HashMap<String, SocketAddr>>,
+    hosts: Hosts,
 }
 
 impl HttpClient {
-    /// A client that trusts as `tls` says. `hosts` are names that are answered from there instead of DNS, port included.
-    pub fn new(tls: Arc<ClientConfig>, hosts: HashMap<String, SocketAddr>) -> Self {
-        Self { tls, hosts: Arc::new(hosts) }
+    /// A client that trusts as `tls` says. `hosts` answers names instead of DNS.
+    pub fn new(tls: Arc<ClientConfig>, hosts: Hosts) -> Self {
+        Self { tls, hosts }
     }
 
     /// Fetches `uri`, its body of at most `max_bytes` included, within `time_limit` from name resolution to the last byte.
@@ -111,8 +112,8 @@ impl HttpClient {
     /// All addresses of the host of `uri`.
     pub async fn resolve(&self, uri: &Uri) -> Result<Vec<SocketAddr>, HttpError> {
         let (host, port) = host_and_port(uri)?;
-        if let Some(address) = self.hosts.get(host) {
-            return Ok(vec![*address]);
+        if let Some(address) = self.hosts.lookup(host, port) {
+            return Ok(vec![address]);
         }
         let found = tokio::net::lookup_host((host, port)).await;
         let mut addresses: Vec<_> =
@@ -315,7 +316,9 @@ mod tests {
     }
 
     fn client(tls: Arc<ClientConfig>, hosts: &[(&str, SocketAddr)]) -> HttpClient {
-        HttpClient::new(tls, hosts.iter().map(|(name, address)| ((*name).to_owned(), *address)).collect())
+        let table = Hosts::default();
+        table.replace(hosts.iter().map(|(name, address)| (((*name).to_owned(), 443), *address)).collect());
+        HttpClient::new(tls, table)
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ mod body;
 mod client_io;
 mod connection;
 mod gateway;
+pub mod hosts;
 pub mod http_client;
 pub mod jwks;
 pub mod metrics;

@@ -28,6 +28,8 @@ struct Arrived {
     request_id: RequestId,
     started: Instant,
     received_ms: u64,
+    /// For the trace id, should the client have sent none.
+    trace_random: [u8; 12],
     head: http::request::Parts,
     body: Incoming,
 }
@@ -64,7 +66,8 @@ pub(crate) async fn serve(
     let request_id = RequestId::from_random(worker.random());
     let received_ms = worker.clock.unix_milliseconds(started);
     let (head, body) = request.into_parts();
-    let arrived = Arrived { request_id, started, received_ms, head, body };
+    let trace_random = worker.random();
+    let arrived = Arrived { request_id, started, received_ms, trace_random, head, body };
 
     let Some(gateway) = worker.gateway() else {
         // Never 404 without a configuration: clients would take it for the truth (promise P4).
@@ -112,6 +115,6 @@ async fn steps(
     let caller = admit::authorize(admitted, worker, &arrived, record).await?;
     // A preflight carries no credentials; with an authorizer on its route it is refused before it comes here (H-CORS-7).
     let caller = admit::answer_preflight(caller, &arrived)?;
-    let call = prepare::call(caller, worker, gateway, connection, arrived, record)?;
+    let call = prepare::call(caller, gateway, connection, arrived, record)?;
     integrate::send(call, worker, record).await
 }

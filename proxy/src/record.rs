@@ -10,8 +10,10 @@ use tollgate_engine::context::{Facts, IntegrationOutcome, JwtFacts, Outcome, Rou
 use tollgate_engine::jwt::Verified;
 use tollgate_engine::reject::Reject;
 use tollgate_engine::request_id::RequestId;
+use tollgate_engine::route::PathTemplate;
 
 use crate::metrics::MethodLabel;
+use crate::spans::{Span, SpanContext};
 use crate::view::StageView;
 use crate::worker::Worker;
 
@@ -37,6 +39,8 @@ pub(crate) struct Record {
     pub(crate) status: u16,
     pub(crate) integration: Option<Integration>,
     pub(crate) request_bytes: u64,
+    /// Who its span is, if it is sampled.
+    pub(crate) span: Option<SpanContext>,
 }
 
 /// How the call of the integration went.
@@ -80,6 +84,37 @@ impl Record {
         {
             let outcome = self.outcome(response_bytes, processed, latency);
             self.with_facts(|facts| self.worker.log.append(|out| format.append(out, facts, &outcome)));
+        }
+        if let Some(context) = self.span {
+            self.worker.spans.finish(self.span(context, latency, integration_latency));
+        }
+    }
+
+    #[cold]
+    fn span(&self, context: SpanContext, duration: Duration, integration_latency: Option<Duration>) -> Span {
+        let stage = &self.view.served.stage;
+        let route = self.route.and_then(|number| stage.deployment.as_ref()?.routes.get(number));
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let failure = self.integration.as_ref().and_then(|integration| integration.error.as_deref());
+        Span {
+            context,
+            start_unix_nanos: self.received_ms * 1_000_000,
+            duration,
+            integration_latency,
+            method: self.method.to_string(),
+            scheme: "https",
+            host: text(&self.host),
+            path: self.uri.path().to_owned(),
+            protocol_version: if self.version == Version::HTTP_2 { "2" } else { "1.1" },
+            client: self.source_ip,
+            user_agent: self.user_agent.as_ref().map(text),
+            status: self.status,
+            route: route.map(|route| route.key.path().map_or("$default", PathTemplate::as_str).to_owned()),
+            api_id: stage.api.api_id.clone(),
+            api: format!("{}/{}", stage.api.namespace, stage.api.name),
+            stage: stage.stage_name.to_string(),
+            request_id: self.request_id.to_string(),
+            error: failure.or(self.authorizer_error.as_deref()).map(str::to_owned),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::jwks::Jwks;
 use crate::metrics::Metrics;
 use crate::publish::Publication;
 use crate::settings::Settings;
+use crate::spans::Spans;
 use crate::tls::ClientConfigs;
 use crate::units::Publisher;
 use crate::worker::{self, Command};
@@ -29,6 +30,8 @@ pub struct Services {
     pub jwks: Jwks,
     /// Trust towards backends.
     pub client_tls: ClientConfigs,
+    /// Where spans go.
+    pub spans: Spans,
     /// Certificates of the HTTPS listener.
     pub server_tls: Option<Arc<rustls::ServerConfig>>,
 }

@@ -1,9 +1,10 @@
 //! What a proxy is told at start. Nothing here changes while it runs.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
+
+use crate::hosts::Hosts;
 
 /// Everything [`Server::start`](crate::Server::start) wants to know.
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ pub struct Settings {
     /// How many entries at the end of `X-Forwarded-For` were written by proxies that are trusted. 0: the TCP peer is the client.
     pub trusted_hops: u8,
     /// Names that are answered from here instead of DNS, for `tollgate dev`.
-    pub hosts: HashMap<String, SocketAddr>,
+    pub hosts: Hosts,
     /// How a stopping proxy leaves.
     pub drain: Drain,
 }

@@ -19,6 +19,7 @@ use crate::gateway::Gateway;
 use crate::metrics::{Counter, WorkerMetrics};
 use crate::server::Services;
 use crate::settings::Settings;
+use crate::spans::WorkerSpans;
 use crate::upstream::{Connector, Upstreams};
 use crate::view::Views;
 
@@ -52,6 +53,7 @@ pub(crate) struct Worker {
     pub(crate) metrics: Rc<WorkerMetrics>,
     pub(crate) views: Views,
     pub(crate) log: WorkerLog,
+    pub(crate) spans: WorkerSpans,
     pub(crate) tokens: TokenCaches,
     pub(crate) clock: Clock,
     random: RefCell<fastrand::Rng>,
@@ -138,6 +140,7 @@ async fn work(start: Start) -> std::io::Result<()> {
         metrics,
         views: Views::default(),
         log: services.access_log.worker(),
+        spans: services.spans.worker(),
         tokens: TokenCaches::default(),
         clock: Clock::new(epoch),
         random: RefCell::new(fastrand::Rng::new()),

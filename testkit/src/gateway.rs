@@ -9,10 +9,12 @@ use std::time::Duration;
 use tollgate_engine::snapshot::{ContentHash, Unit, UnitId, UnitReport};
 use tollgate_engine::throttle::AccountLimit;
 use tollgate_proxy::access_log::AccessLog;
+use tollgate_proxy::hosts::Hosts;
 use tollgate_proxy::http_client::HttpClient;
 use tollgate_proxy::jwks::Jwks;
 use tollgate_proxy::metrics::Metrics;
 use tollgate_proxy::settings::{ConnectionLimits, Drain};
+use tollgate_proxy::spans::Spans;
 use tollgate_proxy::tls::ClientConfigs;
 use tollgate_proxy::units::{Batch, Held, UnitSet};
 use tollgate_proxy::{Server, Services, Settings};
@@ -63,7 +65,7 @@ impl Gateway {
             limits: ConnectionLimits::default(),
             proxy_protocol: false,
             trusted_hops: 0,
-            hosts: std::collections::HashMap::new(),
+            hosts: Hosts::default(),
             drain: Drain { min: Duration::ZERO, max: Duration::from_secs(5) },
         };
         change(&mut settings);
@@ -72,6 +74,7 @@ impl Gateway {
             access_log: access_log.clone(),
             jwks: keys(&metrics),
             client_tls: ClientConfigs::from_system(),
+            spans: Spans::off(),
             server_tls: None,
         };
         let server = Server::start(&settings, AccountLimit { rate: f64::MAX, burst: u32::MAX }, &services).unwrap();
@@ -123,7 +126,7 @@ fn keys(metrics: &Metrics) -> Jwks {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let tls = tollgate_proxy::tls::control_config(None).unwrap();
-        runtime.block_on(service.run(HttpClient::new(tls, std::collections::HashMap::new())));
+        runtime.block_on(service.run(HttpClient::new(tls, Hosts::default())));
     });
     jwks
 }

@@ -9,12 +9,14 @@ use http::{HeaderMap, HeaderValue, Version};
 use tollgate_engine::deployment::HEAD_BYTES;
 use tollgate_engine::reject::Reject;
 use tollgate_engine::route::{PathShape, inspect_path};
+use tollgate_engine::trace::AmznTrace;
 
 use super::Arrived;
 use crate::client_io::Connection;
 use crate::gateway::Gateway;
 use crate::metrics::Counter;
 use crate::record::Record;
+use crate::spans::SpanContext;
 use crate::view::StageView;
 use crate::worker::Worker;
 
@@ -104,8 +106,19 @@ pub(super) fn stage(
         status: 0,
         integration: None,
         request_bytes: 0,
+        span: span(worker, arrived),
     });
     Ok(Located { view, record, path: StagePath { with_stage, without_stage, shape } })
+}
+
+/// The span of this request, if it is sampled. Its trace is that of `X-Amzn-Trace-Id`.
+fn span(worker: &Worker, arrived: &Arrived) -> Option<SpanContext> {
+    if !worker.spans.is_on() {
+        return None;
+    }
+    let headers = &arrived.head.headers;
+    let (_, trace_id) = AmznTrace::of(headers, arrived.received_ms / 1000, arrived.trace_random);
+    worker.spans.begin(headers, trace_id, worker.random())
 }
 
 /// `:authority` or an absolute target before `Host` (RFC 9112 section 3.2.2). Several different `Host` lines are refused.

@@ -11,7 +11,7 @@ use hyper::body::{Body, Incoming};
 use tollgate_engine::deployment::{Backend, Call, Destination, HttpCall, LambdaCall, OutgoingPath, Route, Target};
 use tollgate_engine::forward::{self, DEFAULT_VIA, Onward};
 use tollgate_engine::reject::Reject;
-use tollgate_engine::trace::AmznTrace;
+use tollgate_engine::trace::{AmznTrace, TRACEPARENT};
 
 use super::admit::{Authorized, Matched};
 use super::{Arrived, Stop};
@@ -19,7 +19,6 @@ use crate::body::{Passed, UpstreamBody};
 use crate::client_io::Connection;
 use crate::gateway::{self, Gateway, Tls};
 use crate::record::Record;
-use crate::worker::Worker;
 
 /// Everything a call needs; nothing of the request is left unchecked.
 pub(super) struct Prepared<'s> {
@@ -62,7 +61,6 @@ pub(super) enum Addresses<'s> {
 /// The route has nothing to call, the body is announced as too large, or a stage variable is missing.
 pub(super) fn call<'s>(
     caller: Authorized<'s>,
-    worker: &Worker,
     gateway: &Gateway,
     connection: &Connection,
     arrived: Arrived,
@@ -81,8 +79,7 @@ pub(super) fn call<'s>(
     let Call { timeout, backend } = matched.served.stage.calls[number].as_ref().map_err(|reject| *reject)?;
     record.integration = Some(crate::record::Integration::default());
     let target = &matched.served.targets[number];
-    let random = worker.random();
-    let (trace, _) = AmznTrace::of(&arrived.head.headers, arrived.received_ms / 1000, random);
+    let (trace, _) = AmznTrace::of(&arrived.head.headers, arrived.received_ms / 1000, arrived.trace_random);
     let trace = trace.header_value();
     let deadline = Instant::now() + (*timeout).max(Duration::from_millis(1));
     let (destination, kind) = match backend {
@@ -159,6 +156,9 @@ fn outgoing(
         empty_body,
     };
     forward::request_headers(request.headers_mut(), &onward);
+    if let Some(span) = &record.span {
+        request.headers_mut().insert(TRACEPARENT, span.trace_parent().header_value());
+    }
     Ok((request, passed))
 }
 

@@ -117,7 +117,6 @@ fn traces_url(endpoint: &Uri) -> Uri {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
     use std::convert::Infallible;
     use std::sync::Arc;
 
@@ -192,7 +191,7 @@ mod tests {
         let (spans, mut exporter) =
             Spans::to(&SpanSettings { endpoint, ratio: 1.0, instance: "proxy-0".into() }, &metrics);
         exporter.retry = Duration::from_millis(1);
-        let client = HttpClient::new(control_config(None).unwrap(), HashMap::new());
+        let client = HttpClient::new(control_config(None).unwrap(), crate::hosts::Hosts::default());
         (spans, metrics, tokio::spawn(exporter.run(client)))
     }
 

@@ -1,6 +1,5 @@
 //! Opening connections to backends.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -16,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use tracing::warn;
 
 use crate::body::UpstreamBody;
+use crate::hosts::Hosts;
 use crate::metrics::{Counter, WorkerMetrics};
 
 /// One address to try, and how.
@@ -95,7 +95,7 @@ impl ConnectError {
 pub(crate) struct Connector {
     resolver: Option<TokioResolver>,
     /// Names answered from settings.
-    hosts: HashMap<String, SocketAddr>,
+    hosts: Hosts,
 }
 
 /// At most this many addresses of a name are used.
@@ -103,7 +103,7 @@ const ADDRESSES: usize = 16;
 
 impl Connector {
     /// Resolves as the machine is configured to (`/etc/resolv.conf`); without a configuration only `hosts` and addresses resolve.
-    pub(crate) fn from_system(hosts: HashMap<String, SocketAddr>) -> Self {
+    pub(crate) fn from_system(hosts: Hosts) -> Self {
         let builder = TokioResolver::builder_tokio();
         let resolver = builder.and_then(|builder| builder.build());
         if let Err(error) = &resolver {
@@ -118,8 +118,8 @@ impl Connector {
         if let Ok(address) = bare.parse() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        if let Some(address) = self.hosts.get(host) {
-            return Ok(vec![*address]);
+        if let Some(address) = self.hosts.lookup(host, port) {
+            return Ok(vec![address]);
         }
         let resolver = self.resolver.as_ref().ok_or_else(|| ConnectError::NoResolver(host.to_owned()))?;
         let found = resolver
