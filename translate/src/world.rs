@@ -188,6 +188,12 @@ impl World {
         self.referrers.contains_key(object)
     }
 
+    /// The objects of a kind that some object refers to, existing or not.
+    pub fn referenced(&self, kind: Kind) -> impl Iterator<Item = &ObjectRef> {
+        let all = self.referrers.range(ObjectRef::new(kind, "", "")..).map(|(object, _)| object);
+        all.take_while(move |object| object.kind == kind)
+    }
+
     pub(crate) fn http_api(&self, object: &ObjectRef) -> Option<&Arc<Item<HttpApiSpec>>> {
         self.http_apis.get(object)
     }
