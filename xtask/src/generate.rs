@@ -1,5 +1,6 @@
 //! Files that are made from other files of the repository. They are committed and must not differ from what we would write.
 
+mod chart;
 mod conditions;
 mod resources;
 
@@ -27,6 +28,7 @@ fn files() -> Result<Vec<Generated>> {
         tollgate_crds::yaml().into_iter().map(|(name, yaml)| (format!("{CRDS}/{name}"), yaml)).collect();
     files.push((resources::PAGE.to_owned(), resources::render()));
     files.push((conditions::PAGE.to_owned(), conditions::render()?));
+    files.push((chart::PAGE.to_owned(), chart::render()?));
     files.push((conformance::PAGE.to_owned(), conformance::render()?));
     Ok(files)
 }

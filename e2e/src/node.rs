@@ -1,0 +1,103 @@
+//! A whole Kubernetes node (`cluster/node`), for what needs pods.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+use crate::objects::output;
+use crate::{Cluster, Process, network, programs, root, suite, within};
+
+/// A running node. Dropping it ends it and removes its files.
+#[derive(Debug)]
+pub struct Node {
+    process: Process,
+    folder: TempDir,
+}
+
+impl Node {
+    /// What this machine lacks for a node. As root, missing Debian packages are installed.
+    pub fn obstacle() -> Result<()> {
+        let check = Command::new(script("node")).arg("check").output().context("starting e2e/cluster/node")?;
+        let words = String::from_utf8_lossy(&check.stderr);
+        ensure!(check.status.success(), "{}", words.trim());
+        Ok(())
+    }
+
+    /// Starts it and waits until it is Ready. Call it from a thread that lives as long as the node.
+    pub fn start() -> Result<Self> {
+        programs::build_cluster()?;
+        let folder = TempDir::with_prefix("tollgate-node-")?;
+        let mut run = Command::new(script("node"));
+        run.arg("run").arg(folder.path());
+        let process = Process::start("node", &run, folder.path())?;
+        let mut node = Self { process, folder };
+        let ready = node.path().join("ready");
+        suite::block_on(within(Duration::from_secs(60), "the node to be Ready", async || {
+            node.process.alive()?;
+            if ready.exists() { Ok(()) } else { bail!("it is not Ready; its output ends:\n{}", node.process.tail()) }
+        }))?;
+        Ok(node)
+    }
+
+    /// Moves the calling thread, and what it starts from now on, onto the node's network; pods, Services and the API are
+    /// reachable only from there.
+    pub fn enter(&self) -> Result<()> {
+        network::enter(self.process.pid())
+    }
+
+    /// Its API as administrator; after [`Node::enter`].
+    pub async fn cluster(&self) -> Result<Cluster> {
+        Cluster::connect(&self.path().join("admin.kubeconfig")).await
+    }
+
+    /// Makes an image of programs, which all lie at its root; the first is what it starts. Returns the archive.
+    pub fn image(&self, name: &str, files: &[PathBuf]) -> Result<PathBuf> {
+        let archive = self.path().join(format!("{}.tar", name.replace(['/', ':'], "-")));
+        let base = |file: &Path| file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let first = files.first().context("an image without a program")?;
+        let mut image = Command::new(script("image"));
+        image.arg(name).arg(&archive).arg(format!("/{}", base(first)));
+        for file in files {
+            image.arg(format!("{}:/{}", file.display(), base(file)));
+        }
+        output(&mut image)?;
+        Ok(archive)
+    }
+
+    /// Imports an image, so that pods can use it.
+    pub fn load(&self, archive: &Path) -> Result<()> {
+        output(Command::new(script("node")).arg("load").arg(self.path()).arg(archive))?;
+        Ok(())
+    }
+
+    /// Runs helm on the node and returns what it printed.
+    pub fn helm(&self, args: &[&str]) -> Result<String> {
+        output(programs::cluster("helm")?.args(args).env("KUBECONFIG", self.path().join("admin.kubeconfig")))
+    }
+
+    /// Where its files are.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs a command of containerd's client.
+    pub fn ctr(&self, args: &[&str]) -> Result<String> {
+        output(Command::new("ctr").arg("-a").arg(self.path().join("containerd.sock")).args(["-n", "k8s.io"]).args(args))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Removes the cgroups; the processes and mounts end with the first process.
+        if let Err(error) = output(Command::new(script("node")).arg("down").arg(self.path())) {
+            eprintln!("ending the node: {error:#}");
+        }
+    }
+}
+
+fn script(name: &str) -> PathBuf {
+    root().join("e2e/cluster").join(name)
+}

@@ -1,0 +1,3 @@
+//! The node level: the chart on a real one-node Kubernetes.
+
+fn main() {}

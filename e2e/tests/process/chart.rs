@@ -1,0 +1,103 @@
+//! The chart against a real API server: what it renders is taken, restricted, and gives the proxies nothing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tollgate_e2e::{chart, suite};
+
+use crate::Shared;
+
+/// Everything that is off by default, on, as far as the API server knows the kinds.
+const EVERYTHING: &[&str] = &[
+    "proxy.tls.certificates={shop,wildcard}",
+    "proxy.autoscaling.enabled=true",
+    "proxy.otlpEndpoint=http://collector:4318",
+    "proxy.service.type=LoadBalancer",
+    "proxy.service.externalTrafficPolicy=Local",
+    "proxy.proxyProtocol=true",
+    "proxy.trustedHops=1",
+    "proxy.workers=2",
+    "controller.watchNamespaces={default,kube-public}",
+    "imagePullSecrets={registry}",
+    "crds.keep=false",
+];
+
+pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
+    vec![
+        suite::test("chart::lints_strictly", shared, async |_: &Shared| {
+            chart::helm(&["lint", "--strict"], &[])?;
+            chart::helm(&["lint", "--strict"], EVERYTHING)?;
+            Ok(())
+        }),
+        suite::test("chart::unknown_and_wrong_values_are_refused", shared, refusals),
+        suite::test("chart::the_api_server_takes_what_is_rendered", shared, applied),
+        suite::test("chart::pods_are_restricted", shared, restricted),
+        suite::test("chart::a_proxy_may_do_nothing", shared, nothing),
+    ]
+}
+
+async fn refusals(_: &Shared) -> Result<()> {
+    for wrong in ["proxy.servce.type=NodePort", "accountId=12", "proxy.service.type=Gateway", "controller.replicas=0"] {
+        let refused = chart::render("refused", &[wrong]);
+        ensure!(refused.is_err(), "{wrong} was taken");
+    }
+    Ok(())
+}
+
+async fn applied(shared: &Shared) -> Result<()> {
+    let cluster = shared.plane().cluster();
+    for values in [&[][..], EVERYTHING] {
+        let namespace = cluster.namespace("chart").await?;
+        let applied = cluster.apply_yaml(&namespace, &chart::render(&namespace, values)?).await?;
+        let kinds: BTreeSet<&str> = applied.iter().filter_map(|object| object["kind"].as_str()).collect();
+        for kind in ["CustomResourceDefinition", "Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget"] {
+            ensure!(kinds.contains(kind), "no {kind} among {kinds:?}");
+        }
+    }
+    Ok(())
+}
+
+async fn restricted(shared: &Shared) -> Result<()> {
+    let cluster = shared.plane().cluster();
+    let namespace = cluster.namespace("restricted").await?;
+    let enforce = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+    cluster
+        .apply("", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": enforce}}))
+        .await?;
+    let applied = cluster.apply_yaml(&namespace, &chart::render(&namespace, EVERYTHING)?).await?;
+    let deployments = applied.iter().filter(|object| object["kind"] == "Deployment");
+    for deployment in deployments {
+        let template = &deployment["spec"]["template"];
+        let mut pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "as-deployed"}, "spec": template["spec"],
+        });
+        cluster.accepted(&namespace, pod.clone()).await?;
+        // The level is enforced, or the line above would prove nothing.
+        pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
+        let refusal = cluster.refused(&namespace, pod).await?;
+        ensure!(refusal.0.message.contains("restricted"), "{}", refusal.0.message);
+    }
+    Ok(())
+}
+
+async fn nothing(shared: &Shared) -> Result<()> {
+    let cluster = shared.plane().cluster();
+    let namespace = cluster.namespace("rights").await?;
+    let applied = cluster.apply_yaml(&namespace, &chart::render(&namespace, &[])?).await?;
+    let named = |object: &&Value| {
+        object["kind"] == "ServiceAccount"
+            && object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with("-proxy"))
+    };
+    let account = applied.iter().find(named).context("the chart has no account for proxies")?;
+    ensure!(account["automountServiceAccountToken"] == false, "{account}");
+    let name = account["metadata"]["name"].as_str().unwrap_or_default();
+    let rights = cluster.rights(&namespace, name).await?;
+    let anybody = cluster.rights(&namespace, "an-account-that-nobody-mentions").await?;
+    ensure!(rights == anybody, "a proxy may do more than any account: {rights:?}");
+    ensure!(rights.iter().all(|right| !right.contains("secrets") && !right.contains("tollgate.dev")), "{rights:?}");
+    Ok(())
+}
