@@ -139,6 +139,11 @@ impl Batch {
         self.change(id, None)
     }
 
+    /// Whether nothing would change.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     fn change(&mut self, id: UnitId, change: Option<Arc<Held>>) -> Result<(), TooMuch> {
         self.changes.insert(id, change);
         if self.changes.len() > MAX_UNITS { Err(TooMuch::Units(self.changes.len())) } else { Ok(()) }
