@@ -98,11 +98,12 @@ pub fn request_headers(headers: &mut HeaderMap, onward: &Onward<'_>) {
     }
     match onward.target {
         Target::Http => hop::remove_x_forwarded(headers, found),
+        Target::Service if peer.trusted => extend_x_forwarded(headers, onward),
         Target::Service => {
-            if !peer.trusted {
-                hop::remove_x_forwarded(headers, found);
-            }
-            set_x_forwarded(headers, onward);
+            hop::remove_x_forwarded(headers, found);
+            headers.insert(X_FORWARDED_FOR, peer.address_value.clone());
+            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
+            headers.insert(X_FORWARDED_HOST, onward.api_host.clone());
         }
     }
     headers.insert(FORWARDED, forwarded);
@@ -148,8 +149,8 @@ fn direct_forwarded(onward: &Onward<'_>) -> HeaderValue {
     }
 }
 
-/// What services in clusters read: the client's chain if it is believed, ended by the peer; else the peer alone.
-fn set_x_forwarded(headers: &mut HeaderMap, onward: &Onward<'_>) {
+/// What services in clusters read, after a trusted hop: its chain, ended by the hop itself; host and scheme if it has not said them.
+fn extend_x_forwarded(headers: &mut HeaderMap, onward: &Onward<'_>) {
     let peer = onward.peer;
     match chain::joined(headers, &X_FORWARDED_FOR, ", ") {
         None => headers.insert(X_FORWARDED_FOR, peer.address_value.clone()),

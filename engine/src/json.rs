@@ -27,16 +27,23 @@ pub(crate) fn push_value(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Appends UTF-8 with the escapes that a JSON string needs.
 pub(crate) fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
-    let mut clean_from = 0;
-    for (place, &byte) in text.iter().enumerate() {
-        if !needs_escape(byte) {
-            continue;
-        }
-        out.extend_from_slice(&text[clean_from..place]);
-        clean_from = place + 1;
-        push_escape(out, byte);
+    let mut rest = text;
+    loop {
+        let (clean, dirty) = rest.split_at(clean_prefix(rest));
+        out.extend_from_slice(clean);
+        let [byte, after @ ..] = dirty else { return };
+        push_escape(out, *byte);
+        rest = after;
     }
-    out.extend_from_slice(&text[clean_from..]);
+}
+
+/// How many bytes at the start need no escape. Looks at sixteen at a time, which the compiler turns into vector instructions.
+fn clean_prefix(text: &[u8]) -> usize {
+    const AT_ONCE: usize = 16;
+    let dirty = |chunk: &[u8]| chunk.iter().fold(false, |dirty, &byte| dirty | needs_escape(byte));
+    let clean = AT_ONCE * text.chunks_exact(AT_ONCE).take_while(|chunk| !dirty(chunk)).count();
+    let rest = &text[clean..];
+    clean + rest.iter().position(|&byte| needs_escape(byte)).unwrap_or(rest.len())
 }
 
 fn needs_escape(byte: u8) -> bool {

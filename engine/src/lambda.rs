@@ -12,7 +12,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 use crate::context::Facts;
-use crate::json::{push_escaped, push_string};
+use crate::json::push_string;
 use crate::reject::Reject;
 use crate::snapshot::PayloadFormatVersion;
 
@@ -116,28 +116,45 @@ impl<'o> Object<'o> {
     }
 
     /// Appends comma and key; the caller appends the value.
-    fn key(&mut self, key: &str) -> &mut Vec<u8> {
-        if !self.first {
-            self.out.push(b',');
-        }
-        self.first = false;
+    fn key(&mut self, key: &'static str) -> &mut Vec<u8> {
+        self.harmless_key(key)
+    }
+
+    /// As [`Object::key`] for text without quotes, backslashes and control characters, such as the names of headers.
+    fn harmless_key(&mut self, key: &str) -> &mut Vec<u8> {
+        self.comma();
         self.out.push(b'"');
-        push_escaped(self.out, key.as_bytes());
+        self.out.extend_from_slice(key.as_bytes());
         self.out.extend_from_slice(b"\":");
         self.out
     }
 
-    fn string(&mut self, key: &str, value: &str) {
+    /// As [`Object::key`] for any text.
+    fn any_key(&mut self, key: &str) -> &mut Vec<u8> {
+        self.comma();
+        push_string(self.out, key);
+        self.out.push(b':');
+        self.out
+    }
+
+    fn comma(&mut self) {
+        if !self.first {
+            self.out.push(b',');
+        }
+        self.first = false;
+    }
+
+    fn string(&mut self, key: &'static str, value: &str) {
         push_string(self.key(key), value);
     }
 
-    fn raw(&mut self, key: &str, json: &str) {
+    fn raw(&mut self, key: &'static str, json: &str) {
         self.key(key).extend_from_slice(json.as_bytes());
     }
 
     fn strings<'s>(&mut self, entries: impl Iterator<Item = (&'s str, &'s str)>) {
         for (key, value) in entries {
-            self.string(key, value);
+            push_string(self.any_key(key), value);
         }
     }
 

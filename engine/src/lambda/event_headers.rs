@@ -145,18 +145,24 @@ fn key<'o>(object: &'o mut Object<'_>, name: &str, shape: Shape) -> &'o mut Vec<
             FRONT_END.contains(&name) || matches!(name, "content-type" | "user-agent")
         }
     };
-    if title { object.key(&title_case(name)) } else { object.key(name) }
+    let out = object.harmless_key(name);
+    if title {
+        // The name stands before `":`.
+        let end = out.len() - 2;
+        write_title_case(&mut out[end - name.len()..end]);
+    }
+    out
 }
 
-fn title_case(name: &str) -> String {
+/// Header names are ASCII without characters that JSON would escape.
+fn write_title_case(name: &mut [u8]) {
     let mut start = true;
-    name.chars()
-        .map(|letter| {
-            let cased = if start { letter.to_ascii_uppercase() } else { letter };
-            start = letter == '-';
-            cased
-        })
-        .collect()
+    for letter in name {
+        if start {
+            letter.make_ascii_uppercase();
+        }
+        start = *letter == b'-';
+    }
 }
 
 /// The cookies of format 2.0: one item for each `name=value` (H-EV2-10); `None` without any.

@@ -37,10 +37,9 @@ pub(super) fn write(facts: &Facts<'_>, body: &[u8], out: &mut Vec<u8>) {
 
 /// An object, or `null` if there is nothing in it.
 fn write_map<'s>(mut entries: impl Iterator<Item = (&'s str, &'s str)>, out: &mut Vec<u8>) {
-    let Some((name, value)) = entries.next() else { return out.extend_from_slice(b"null") };
+    let Some(first) = entries.next() else { return out.extend_from_slice(b"null") };
     let mut object = Object::open(out);
-    object.string(name, value);
-    object.strings(entries);
+    object.strings(std::iter::once(first).chain(entries));
     object.close();
 }
 
@@ -54,7 +53,7 @@ fn write_all_values(query: &Grouped<'_>, out: &mut Vec<u8>) {
     }
     let mut object = Object::open(out);
     for (name, values) in query.iter() {
-        let out = object.key(name);
+        let out = object.any_key(name);
         out.push(b'[');
         for (index, value) in values.enumerate() {
             if index > 0 {

@@ -60,7 +60,7 @@ fn write_cookies(cookies: &[&[u8]], out: &mut Vec<u8>) {
 fn write_query(query: &Grouped<'_>, out: &mut Vec<u8>) {
     let mut object = Object::open(out);
     for (name, values) in query.iter() {
-        let out = object.key(name);
+        let out = object.any_key(name);
         out.push(b'"');
         for (index, value) in values.enumerate() {
             if index > 0 {
