@@ -4,6 +4,7 @@
 //! (`connection` → `pipeline` → `upstream`), everything else on threads beside them.
 
 pub mod access_log;
+pub mod args;
 mod authorize;
 mod body;
 mod client_io;
@@ -15,6 +16,7 @@ pub mod http_client;
 pub mod jwks;
 pub mod metrics;
 mod pipeline;
+pub mod process;
 pub mod proxy_protocol;
 mod publish;
 pub mod readiness;
@@ -23,6 +25,7 @@ pub mod server;
 pub mod settings;
 pub mod spans;
 pub mod state;
+pub mod telemetry;
 pub mod tls;
 pub mod units;
 mod upstream;
