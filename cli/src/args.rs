@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -28,6 +30,27 @@ pub enum Command {
         /// How to print what was found
         #[arg(long, value_enum, default_value_t = Output::Human)]
         output: Output,
+    },
+    /// Serves a directory of YAML files on this machine, and follows what you change in them
+    ///
+    /// Reads the same objects as a cluster. Deployments whose container is `tollgate backend …` are run within this
+    /// program. Addresses and mistakes are printed to standard error, access logs to standard output.
+    Dev {
+        /// The directory, read with everything below it
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Where to serve HTTP
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+        /// Where to serve HTTPS, with a certificate made here
+        #[arg(long, value_name = "ADDR")]
+        tls_listen: Option<SocketAddr>,
+        /// Where to keep keys and certificates, so that they are the same after a restart
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// Worker threads; two unless the machine has one core
+        #[arg(long, value_name = "N")]
+        workers: Option<NonZeroUsize>,
     },
     /// Runs a backend for examples and tests: an echo service, a function, a token issuer
     Backend(BackendArgs),

@@ -36,10 +36,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check { paths, output } => {
             let outcome = check::check(&paths);
             print(&match output {
-                Output::Human => check::human(&outcome, colours()),
+                Output::Human => check::human(&outcome, colours(&io::stdout())),
                 Output::Json => check::json(&outcome),
             });
             if outcome.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Command::Dev { directory, listen, tls_listen, state, workers } => {
+            log_to_stderr();
+            exit(dev::run(&dev::Options { directory, listen, tls_listen, state, workers }))
         }
         Command::Backend(args) => exit(backend::run(&args)),
         Command::Crds => {
@@ -47,6 +51,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+/// Warnings and errors of the proxy; `RUST_LOG` asks for more.
+fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // A subscriber that a test has set stays.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
 }
 
 /// Prints why something failed, causes included.
@@ -84,8 +96,8 @@ fn crds() -> String {
 }
 
 /// Colours only where a person looks, and not where they asked for none (<https://no-color.org>).
-fn colours() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+fn colours(out: &impl IsTerminal) -> bool {
+    out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// A reader that went away (`tollgate crds | head`) is no failure.

@@ -158,8 +158,13 @@ impl Object {
 
     /// Where a field stands; of a field that is missing, where the innermost part of its path that exists does.
     pub fn place(&self, path: &str) -> Place {
-        let span = if path.is_empty() { key_span(&self.root, "kind") } else { locate(&self.root, path) };
+        let span = if path.is_empty() { key_span(&self.root, "kind") } else { locate(&self.root, path, true) };
         Place { source: Arc::clone(&self.source), span, showable: !self.is_secret() }
+    }
+
+    /// Where the key of a field stands, for fields that should not be there.
+    pub fn key_place(&self, path: &str) -> Place {
+        Place { span: locate(&self.root, path, false), ..self.place(path) }
     }
 
     /// The value at a path, shortened for messages; of a Secret nothing but its type.
@@ -311,11 +316,11 @@ fn find<'n>(root: &'n Arc<Node>, path: &str) -> Option<&'n Arc<Node>> {
     Some(node)
 }
 
-fn locate(root: &Arc<Node>, path: &str) -> Span {
+fn locate(root: &Arc<Node>, path: &str, value: bool) -> Span {
     let (mut node, mut rest) = (root, path);
     let mut span = key_span(root, "kind");
     while let Some((key_span, child, left)) = step(node, rest).filter(|_| !rest.is_empty()) {
-        let scalar = !matches!(child.content, Content::Map(_) | Content::List(_) | Content::Null);
+        let scalar = value && !matches!(child.content, Content::Map(_) | Content::List(_) | Content::Null);
         span = if scalar && left.is_empty() { first_line(child.span) } else { key_span };
         (node, rest) = (child, left);
     }

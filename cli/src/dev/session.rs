@@ -19,7 +19,7 @@ use crate::report::arrange;
 use crate::verdicts::Judge;
 
 /// `host:port` → address, for names of Services in URLs.
-pub type Hosts = BTreeMap<(String, u16), std::net::SocketAddr>;
+pub type Hosts = std::collections::HashMap<(String, u16), std::net::SocketAddr>;
 
 /// Everything `tollgate dev` knows.
 pub struct Session {

@@ -3,7 +3,7 @@
 //!
 //! Pure: [`wanted`] says what should run, [`endpoints`] what the Services' endpoints are once it does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -98,7 +98,7 @@ pub struct Endpoints {
     /// EndpointSlices as a cluster would make them, by name.
     pub slices: BTreeMap<(String, String), Value>,
     /// `host:port` of Services to where they are, for URLs that name them.
-    pub hosts: BTreeMap<(String, u16), SocketAddr>,
+    pub hosts: HashMap<(String, u16), SocketAddr>,
     /// Services that lead to a port where nothing listens.
     pub problems: Vec<Problem>,
 }

@@ -3,9 +3,8 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
+use tollgate_crds::validate::{Violation, validate};
 use tollgate_crds::{API_VERSION, GROUP, KINDS};
 
 use super::{Object, strict};
@@ -95,27 +94,34 @@ fn core<T: DeserializeOwned>(object: &Object) -> Vec<Problem> {
 }
 
 fn ours(object: &Object) -> Vec<Problem> {
-    match object.key.kind.as_str() {
-        "HttpApi" => core::<Envelope<tollgate_crds::HttpApiSpec>>(object),
-        "Route" => core::<Envelope<tollgate_crds::RouteSpec>>(object),
-        "Integration" => core::<Envelope<tollgate_crds::IntegrationSpec>>(object),
-        "Authorizer" => core::<Envelope<tollgate_crds::AuthorizerSpec>>(object),
-        "Stage" => core::<Envelope<tollgate_crds::StageSpec>>(object),
-        _ => core::<Envelope<tollgate_crds::ApiDeploymentSpec>>(object),
-    }
+    validated(object, None)
 }
 
-/// An object of ours, all of it; `status` is there in what `kubectl get` prints and nobody's to write.
-#[derive(Deserialize)]
-struct Envelope<S> {
-    #[serde(rename = "apiVersion")]
-    _api_version: String,
-    #[serde(rename = "kind")]
-    _kind: String,
-    #[serde(rename = "metadata")]
-    _metadata: ObjectMeta,
-    #[serde(rename = "spec")]
-    _spec: S,
-    #[serde(rename = "status", default)]
-    _status: IgnoredAny,
+/// What the API server would refuse about `new` as the next version of `old`: fields that cannot change.
+pub fn update(new: &Object, old: &Object) -> Vec<Problem> {
+    validated(new, Some(old))
+}
+
+fn validated(object: &Object, old: Option<&Object>) -> Vec<Problem> {
+    let old = old.map(Object::json);
+    let Some((_, violations)) = validate(&object.json(), old.as_ref()) else { return Vec::new() };
+    violations.into_iter().map(|violation| problem(object, violation)).collect()
+}
+
+fn problem(object: &Object, violation: Violation) -> Problem {
+    let Violation { path, value, rule, fix } = violation;
+    let name = path.rsplit(['.', '[']).next().unwrap_or_default().trim_end_matches(']');
+    let (code, message) = match rule.as_str() {
+        "unknown field" => ("UnknownField", format!("unknown field {name:?}")),
+        "required field is missing" => ("MissingField", format!("required field {name:?} is missing")),
+        rule if rule.starts_with("has to ") && value.is_empty() => ("InvalidField", format!("{name} {rule}")),
+        rule if rule.starts_with("has to ") => ("InvalidField", format!("{name} {value} {rule}")),
+        _ => ("InvalidField", rule),
+    };
+    let mut problem = object.problem(code, &path, message);
+    if code == "UnknownField" {
+        problem.place = Some(object.key_place(&path));
+    }
+    problem.fix = (!fix.is_empty()).then_some(fix);
+    problem
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Object, Parsed, Skipped};
+use super::{Object, Parsed, Skipped, kinds};
 use crate::problem::{ObjectKey, Problem};
 
 /// Files and the objects that are in force.
@@ -15,6 +15,8 @@ pub struct Tree {
     files: BTreeMap<PathBuf, Parsed>,
     live: BTreeMap<ObjectKey, Object>,
     duplicates: Vec<Problem>,
+    /// Changes of fields that cannot change.
+    refused_updates: Vec<Problem>,
 }
 
 /// What an update of files does to the objects in force.
@@ -65,7 +67,13 @@ impl Tree {
 
     /// Everything that is wrong with the files.
     pub fn problems(&self) -> Vec<Problem> {
-        self.files.values().flat_map(|parsed| &parsed.problems).chain(&self.duplicates).cloned().collect()
+        self.files
+            .values()
+            .flat_map(|parsed| &parsed.problems)
+            .chain(&self.duplicates)
+            .chain(&self.refused_updates)
+            .cloned()
+            .collect()
     }
 
     /// Objects of kinds that are not read.
@@ -76,6 +84,7 @@ impl Tree {
     fn settle(&mut self) -> Vec<Change> {
         let (wanted, duplicates) = self.wanted();
         self.duplicates = duplicates;
+        self.refused_updates.clear();
         let mut changes = Vec::new();
         let gone: Vec<ObjectKey> = self
             .live
@@ -88,6 +97,13 @@ impl Tree {
             changes.push(Change::Delete(key));
         }
         for (key, object) in wanted {
+            if let Some(live) = self.live.get(&key) {
+                let refused = kinds::update(&object, live);
+                if !refused.is_empty() {
+                    self.refused_updates.extend(refused);
+                    continue;
+                }
+            }
             // A line inserted above an object moves it; that is no change of what it says.
             let before = self.live.insert(key, object.clone());
             if before.is_none_or(|before| before.json() != object.json()) {
@@ -182,6 +198,24 @@ mod tests {
         assert_eq!(tree.objects().count(), 1);
         assert_eq!(tree.problems()[0].message, "unknown field \"dta\"");
         assert_eq!(tree.never_accepted().count(), 0);
+    }
+
+    #[test]
+    fn a_field_that_cannot_change_keeps_the_last_version() {
+        let route = |api: &str| {
+            let spec = format!(
+                "spec: {{apiRef: {{name: {api}}}, routeKey: GET /, integration: {{http: {{uri: 'http://x/'}}}}}}"
+            );
+            format!("apiVersion: tollgate.dev/v1alpha1\nkind: Route\nmetadata: {{name: a}}\n{spec}\n")
+        };
+        let mut tree = Tree::default();
+        assert_eq!(tree.update([file("x.yaml", &route("one"))]).len(), 1);
+        assert_eq!(tree.update([file("x.yaml", &route("two"))]), []);
+        let problems = tree.problems();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].field, "spec.apiRef");
+        tree.update([file("x.yaml", &route("one"))]);
+        assert!(tree.problems().is_empty());
     }
 
     #[test]
