@@ -109,6 +109,12 @@ impl Elector {
         self.leads_until().is_some_and(|until| now < until)
     }
 
+    /// How long a request may take: two must fit into the time a holder has left, and no answer is waited for longer.
+    pub fn patience(&self, now: Instant) -> Duration {
+        let most = self.timings.renew_deadline / 2;
+        self.leads_until().filter(|until| now < *until).map_or(most, |until| (until - now).min(most))
+    }
+
     /// When it has to stop acting as the holder unless it can renew.
     pub fn leads_until(&self) -> Option<Instant> {
         self.renewed.map(|renewed| renewed + self.timings.renew_deadline)
@@ -129,9 +135,9 @@ pub async fn run(
     let leases: Api<Lease> = Api::namespaced(client, &namespace);
     let mut elector = Elector::new(identity, timings);
     while !*stop.borrow() {
-        let round = round(&leases, &mut elector);
         // A request that hangs must not keep us acting on a lease that has run out.
-        let deadline = elector_deadline(&leader, timings);
+        let deadline = elector.patience(Instant::now());
+        let round = round(&leases, &mut elector);
         if let Ok(Err(error)) | Err(error) = tokio::time::timeout(deadline, round).await.map_err(|_| RoundFailed::Slow)
         {
             warn!(%error, "the lease could not be read or written");
@@ -151,15 +157,6 @@ pub async fn run(
         let released = tokio::time::timeout(Duration::from_secs(2), release(&leases, &elector.identity)).await;
         elector.released();
         info!(released = matches!(released, Ok(Ok(()))), "lease given back");
-    }
-}
-
-fn elector_deadline(leader: &watch::Sender<bool>, timings: Timings) -> Duration {
-    // A holder looks every `retry`; two looks must fit into the time it may go on without a renewal.
-    if *leader.borrow() {
-        (timings.renew_deadline - timings.retry).min(timings.renew_deadline / 2)
-    } else {
-        timings.renew_deadline
     }
 }
 
@@ -274,6 +271,15 @@ mod tests {
         elector.written(now);
         assert!(elector.leads(now + TIMINGS.renew_deadline - Duration::from_millis(1)));
         assert!(!elector.leads(now + TIMINGS.renew_deadline));
+    }
+
+    #[test]
+    fn no_request_outlives_leadership() {
+        let (mut elector, now) = elector();
+        assert_eq!(elector.patience(now), Duration::from_secs(5));
+        elector.written(now);
+        assert_eq!(elector.patience(now + Duration::from_secs(2)), Duration::from_secs(5));
+        assert_eq!(elector.patience(now + Duration::from_secs(9)), Duration::from_secs(1));
     }
 
     #[test]

@@ -105,7 +105,10 @@ impl Publisher {
             Message::Listed(watched, scope, names) => {
                 start.lists = start.lists.saturating_sub(1);
                 debug!(kind = watched.as_str(), count = names.len(), missing = start.lists, "listed");
-                let Watched::Objects(kind) = watched else { return false };
+                let Watched::Objects(kind) = watched else {
+                    self.records.keep(scope.as_deref(), &names);
+                    return false;
+                };
                 let in_scope = |object: &ObjectRef| scope.as_ref().is_none_or(|scope| *scope == object.namespace);
                 let known = self.known(kind).into_iter().filter(in_scope);
                 let gone = known.map(|object| ItemName { namespace: object.namespace, name: object.name });

@@ -52,6 +52,13 @@ pub struct Caller {
     pod: Option<String>,
 }
 
+impl Caller {
+    /// A ServiceAccount, and the pod if the token is bound to one.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>, pod: Option<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into(), pod }
+    }
+}
+
 /// Why a caller is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -223,7 +230,7 @@ fn read_review(status: TokenReviewStatus) -> Option<Caller> {
     let username = user.username?;
     let (namespace, name) = username.strip_prefix("system:serviceaccount:")?.split_once(':')?;
     let pod = user.extra.and_then(|mut extra| extra.remove("authentication.kubernetes.io/pod-name")?.pop());
-    Some(Caller { namespace: namespace.to_owned(), name: name.to_owned(), pod })
+    Some(Caller::new(namespace, name, pod))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tollgate_translate::{self as translate, ObjectRef};
 
 use super::{Content, Record, What};
 use crate::debounce::Debounce;
+use crate::watch::ItemName;
 
 /// A deployment is recorded when it has not changed for this time, so that 200 quick edits do not make 200 objects …
 const QUIET: Duration = Duration::from_secs(1);
@@ -129,6 +130,14 @@ impl Records {
     /// A record is gone from the API server.
     pub fn forget(&self, namespace: &str, name: &str) {
         self.state().known.remove(&(namespace.to_owned(), name.to_owned()));
+    }
+
+    /// The API server listed these records, in one namespace or in all: others are gone.
+    pub fn keep(&self, namespace: Option<&str>, listed: &BTreeSet<ItemName>) {
+        self.state().known.retain(|(of, name), _| {
+            let name = ItemName { namespace: of.clone(), name: name.clone() };
+            namespace.is_some_and(|namespace| namespace != of) || listed.contains(&name)
+        });
     }
 
     /// What is due, or when something will be. What is recorded already is dropped.

@@ -30,8 +30,9 @@ use crate::shared::{Changed, Fleets};
 const AT_ONCE: usize = 8;
 /// Proxies need a few milliseconds to acknowledge: within this time one patch instead of two says how it went.
 const SETTLE: Duration = Duration::from_millis(150);
-/// Counts that no condition depends on wait, so that a rollout of proxies does not write every object for each pod.
-const LAZY: Duration = Duration::from_secs(10);
+/// Counts that no condition depends on wait so long for each object that there is, so that a rollout of proxies does not
+/// write every object for each pod: a second with 500 objects, ten with 5,000.
+const LAZY_PER_OBJECT: Duration = Duration::from_millis(2);
 /// Everything is looked at again, whatever happened.
 const FULL_PASS: Duration = Duration::from_secs(60);
 /// Acknowledgements come in bursts.
@@ -255,7 +256,7 @@ impl Writer {
             }
             Difference::Matter => Duration::ZERO,
             Difference::Pending => SETTLE,
-            Difference::Counts => LAZY,
+            Difference::Counts => LAZY_PER_OBJECT * u32::try_from(entries.observed.len()).unwrap_or(u32::MAX),
         };
         let since = *self.differs_since.entry(object.clone()).or_insert(now);
         if now < since + patience {
