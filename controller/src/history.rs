@@ -18,6 +18,7 @@ use tollgate_engine::snapshot::{ContentHash, Deployment, Stage, Unit};
 use tollgate_translate::{Kind, ObjectRef};
 
 mod queue;
+pub mod restore;
 pub mod writer;
 
 pub use queue::Records;

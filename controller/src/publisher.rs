@@ -16,6 +16,7 @@ use crate::board::Board;
 use crate::debounce::Debounce;
 use crate::feed::hub::{self, Hub};
 use crate::feed::{FLEETS, index};
+use crate::history::restore::{Place, Restorer};
 use crate::history::{self, Content, Record, Records, What};
 use crate::metrics::Metrics;
 use crate::shared::Fleets;
@@ -49,8 +50,10 @@ pub struct Publisher {
     pub published: Arc<AtomicBool>,
     /// Counters.
     pub metrics: Metrics,
-    /// Records seen before the first publication; empty afterwards.
-    pub restorable: Vec<Record>,
+    /// Records from before this process started.
+    pub restorer: Restorer,
+    /// Records to look up.
+    pub load: mpsc::Sender<Place>,
 }
 
 /// What is still missing before the first publication.
@@ -79,6 +82,7 @@ impl Publisher {
                         changed |= self.take(message, &mut start);
                     }
                     self.start_fetches(&mut start);
+                    self.load_needed(&mut start);
                     if changed || (!self.published.load(Ordering::Relaxed) && start.is_over(Instant::now())) {
                         debounce.touch(Instant::now());
                     }
@@ -100,7 +104,7 @@ impl Publisher {
     /// Puts a message into the world; says whether translation has something to do.
     fn take(&mut self, message: Message, start: &mut Start) -> bool {
         match message {
-            Message::Seen(item) => self.see(*item),
+            Message::Seen(item) => self.see(*item, start),
             Message::Gone(watched, name) => self.forget(watched, name),
             Message::Listed(watched, scope, names) => {
                 start.lists = start.lists.saturating_sub(1);
@@ -131,7 +135,7 @@ impl Publisher {
         }
     }
 
-    fn see(&mut self, item: Item) -> bool {
+    fn see(&mut self, item: Item, start: &mut Start) -> bool {
         match item {
             Item::Object(object) => {
                 self.board.see(&object);
@@ -144,7 +148,7 @@ impl Publisher {
                 false
             }
             Item::Record(record) => match history::read(&record) {
-                Ok(record) => self.see_record(record),
+                Ok(record) => self.see_record(record, start),
                 Err(error) => {
                     warn!(name = record.metadata.name, namespace = record.metadata.namespace, %error, "a record cannot be read");
                     false
@@ -153,13 +157,21 @@ impl Publisher {
         }
     }
 
-    fn see_record(&mut self, record: Record) -> bool {
+    fn see_record(&mut self, record: Record, start: &mut Start) -> bool {
         self.records.known(&record);
+        if let Some(fetches) = &mut start.fetches {
+            fetches.remove(&record.owner);
+        }
+        let named = self.translator.world().is_referenced(&record.owner);
         if !self.published.load(Ordering::Relaxed) {
-            self.restorable.push(record);
+            self.restorer.offer(record, named);
             return false;
         }
-        // What is served now is newer than any record of it; only a capture may come from another replica.
+        // What is served now is newer than any record of it; only what a stage names may come from another replica.
+        if record.what == What::Auto && !named {
+            self.restorer.leave_out(&record);
+            return false;
+        }
         let Content::Deployment(deployment) = record.content else { return false };
         let owner = self.board.entries().observed.get(&record.owner).map(|observed| observed.uid.clone());
         let matches = owner.is_none_or(|uid| uid == record.owner_uid);
@@ -169,24 +181,20 @@ impl Publisher {
         matches
     }
 
-    /// Gives the latest record of each API and Stage to the translator, before it translates for the first time, and all contents. Records of
-    /// an owner that was deleted, and perhaps made again, do not count.
-    fn restore(&mut self) {
-        let mut restorable = std::mem::take(&mut self.restorable);
-        restorable.sort_by_key(|record| record.revision);
-        for record in restorable {
-            let owner = self.board.entries().observed.get(&record.owner).map(|observed| observed.uid.clone());
-            if owner.as_ref() != Some(&record.owner_uid) {
-                continue;
-            }
-            match record.content {
-                Content::Deployment(deployment) => {
-                    if record.what == What::Auto {
-                        self.translator.restore_api(deployment.as_ref().clone());
-                    }
-                    self.translator.restore_deployment(&record.owner, *deployment);
+    /// Asks for the contents that stages name and that were left out. On start, publication waits for them.
+    fn load_needed(&mut self, start: &mut Start) {
+        if start.lists > 0 {
+            return; // the stages are not all known
+        }
+        for (deployment, place) in self.restorer.needed(self.translator.world()) {
+            match (self.load.try_send(place), &mut start.fetches) {
+                (Ok(()), Some(fetches)) if !self.published.load(Ordering::Relaxed) => {
+                    fetches.insert(deployment);
                 }
-                Content::Stage(stage) => self.translator.restore_stage(&record.owner, *stage),
+                (Ok(()), _) => {}
+                (Err(_), _) => {
+                    warn!(%deployment, "too many deployments are asked for at once; touch the stage to try again");
+                }
             }
         }
     }
@@ -199,6 +207,7 @@ impl Publisher {
         };
         let object = ObjectRef::new(kind, name.namespace, name.name);
         self.records.drop_subject(&object);
+        self.restorer.forget(&object);
         self.board.forget(&object);
         self.translator.world_mut().delete(&object)
     }
@@ -239,7 +248,7 @@ impl Publisher {
 
     fn publish(&mut self, began: Instant) {
         if !self.published.load(Ordering::Relaxed) {
-            self.restore();
+            self.restorer.restore(&self.board, &mut self.translator);
         }
         let timer = self.metrics.translate.seconds.start_timer();
         let changes = self.translator.translate();

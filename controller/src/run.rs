@@ -23,6 +23,7 @@ use crate::feed::auth::{ApiServer, Gate};
 use crate::feed::hub::Hub;
 use crate::feed::server::{self, Feed};
 use crate::feed::tls::{self, Certificate};
+use crate::history::restore::{self, Restorer};
 use crate::history::{self, Records};
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
@@ -87,6 +88,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (to, messages) = mpsc::channel(MESSAGES);
     let (wanted, wanted_receiver) = watch::channel(BTreeSet::new());
     let lists = watches::start(&client, &watch_namespaces, &metrics.watch, &to);
+    let (load, places) = mpsc::channel(restore::WAITING);
+    tokio::spawn(restore::load(client.clone(), places, to.clone()));
     tokio::spawn(referenced::run(client.clone(), wanted_receiver, to));
     let publisher = Publisher {
         translator: Translator::new(tollgate_translate::Settings { base_domain, https: false }),
@@ -97,7 +100,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         wanted,
         published: Arc::clone(&published),
         metrics: metrics.clone(),
-        restorable: Vec::new(),
+        restorer: Restorer::default(),
+        load,
     };
     let publishing = tokio::spawn(publisher.run(lists, messages));
 

@@ -53,7 +53,10 @@ pub enum Difference {
 /// The `Put` line of a unit whose content is serialised already.
 pub fn publish(id: &UnitId, hash: &ContentHash, json: &str) -> Published {
     let id = serde_json::to_string(id).expect("a name is a string");
-    let line = format!("{{\"op\":\"put\",\"id\":{id},\"hash\":\"{hash}\",\"unit\":{json}}}\n");
+    let mut line = String::with_capacity(json.len() + 256); // one copy, of what may be megabytes
+    line.push_str(&format!("{{\"op\":\"put\",\"id\":{id},\"hash\":\"{hash}\",\"unit\":"));
+    line.push_str(json);
+    line.push_str("}\n");
     Published { hash: hash.clone(), line: line.into() }
 }
 
