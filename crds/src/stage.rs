@@ -88,8 +88,8 @@ pub struct RouteSettings {
 pub struct AccessLogSettings {
     /// One line of text with $context variables, e.g. '$context.requestId $context.status'.
     #[schemars(length(min = 1, max = 3072), extend("x-kubernetes-validations" = rules(&[(
-        r"!self.matches('[\\n\\r]')",
-        "an access log format is a single line: remove the line breaks",
+        r"!self.trim().matches('[\\n\\r]')",
+        "an access log format is a single line: remove the line breaks inside it",
     )])))]
     pub format: String,
     /// AWS's destination, kept as a label; lines go where the operator of the proxies sends them.

@@ -12,6 +12,7 @@ use crate::arrange::{self, Candidate, Slot};
 use crate::changes::Record;
 use crate::content::{Built, Content};
 use crate::outcome::Outcome;
+use crate::render::{self, Pieces, Placed};
 use crate::route::{self, RouteOutcome, RoutePart, Shared};
 use crate::stage::{self, Follows, StagePart};
 use crate::world::Item;
@@ -52,6 +53,8 @@ pub(crate) struct RouteState {
     /// Its last accepted version.
     last: Option<Arc<RoutePart>>,
     slot: Slot,
+    /// The JSON of `last`, once it was current.
+    pieces: Option<Pieces>,
     /// The older route that has its key.
     loses_to: Option<String>,
     /// When the current slot came into the deployment.
@@ -102,6 +105,7 @@ impl ApiState {
                 if state.item.uid != item.uid {
                     // Another object of the same name inherits nothing.
                     state.last = None;
+                    state.pieces = None;
                 }
                 state.item = item;
                 state.looked = looked;
@@ -109,7 +113,8 @@ impl ApiState {
             }
             None => {
                 let (slot, report) = (Slot::Absent, true);
-                let state = RouteState { item, looked, last: None, slot, loses_to: None, since: 0, report };
+                let state =
+                    RouteState { item, looked, last: None, slot, pieces: None, loses_to: None, since: 0, report };
                 self.routes.insert(name.to_owned(), state);
             }
         }
@@ -164,6 +169,7 @@ impl ApiState {
         for state in self.routes.values_mut() {
             state.slot = Slot::Absent;
             state.last = None;
+            state.pieces = None;
             state.loses_to = None;
         }
         let missing = Verdict::no(
@@ -264,13 +270,16 @@ impl ApiState {
             .collect();
         let slots: Vec<(Slot, Option<String>)> =
             arrange::arrange(&candidates).into_iter().map(|(slot, winner)| (slot, winner.map(str::to_owned))).collect();
-        for (state, (slot, loses_to)) in self.routes.values_mut().zip(slots) {
+        for ((name, state), (slot, loses_to)) in self.routes.iter_mut().zip(slots) {
             if !state.slot.same(&slot) {
                 state.since = scope.revision;
                 state.report = true;
             }
             state.report |= state.loses_to != loses_to;
             if let Slot::Current(part) = &slot {
+                if state.pieces.is_none() || !state.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, part)) {
+                    state.pieces = Some(Pieces::of(&api.namespace, name, part));
+                }
                 state.last = Some(Arc::clone(part));
             }
             state.slot = slot;
@@ -279,8 +288,12 @@ impl ApiState {
         // Without an accepted version of the API itself nothing of it is served: its CORS rules are not known.
         self.live = match (&self.identity, &self.part) {
             (Some(identity), Some(part)) => {
-                let slots = self.routes.iter().map(|(name, state)| (name.as_str(), &state.slot));
-                Some(Built::of(arrange::deployment(identity, part, slots)))
+                let placed: Vec<Placed<'_>> = self
+                    .routes
+                    .iter()
+                    .map(|(name, state)| Placed { name, slot: &state.slot, pieces: state.pieces.as_ref() })
+                    .collect();
+                Some(render::deployment(identity, part, &placed))
             }
             _ => None,
         };
@@ -613,7 +626,7 @@ impl StageState {
         let deployment: Option<ContentHash> = built.as_ref().map(|built| built.hash().clone());
         let settings = snapshot::Stage { api: identity.clone(), deployment, ..part.settings.clone() };
         let unit = UnitId::stage(&identity.api_id, name);
-        changes.units.push((unit.clone(), Content::of(Unit::Stage(settings))));
+        changes.units.push((unit.clone(), Content::of(&Unit::Stage(settings))));
         if let Some(built) = &built {
             changes.units.push((UnitId::deployment(built.hash()), built.content.clone()));
         }

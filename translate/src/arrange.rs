@@ -4,14 +4,12 @@
 //! versions of the routes that are refused, and then to the bare keys of those that never were accepted, which answer 500.
 //! So a route that is refused takes nothing from one that is not (promise P1).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
-use tollgate_engine::snapshot::{self, ApiIdentity, Authorization, Authorizer, ContentHash, Deployment, RouteTarget};
 
-use crate::api::ApiPart;
-use crate::route::{IntegrationUse, Key, RoutePart};
+use crate::route::{Key, RoutePart};
 
 /// A route that wants to be in the deployment.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +38,23 @@ pub(crate) enum Slot {
 }
 
 impl Slot {
+    /// The version that serves.
+    pub(crate) fn part(&self) -> Option<&Arc<RoutePart>> {
+        match self {
+            Self::Current(part) | Self::Last(part) => Some(part),
+            Self::Refused(_) | Self::Absent => None,
+        }
+    }
+
+    /// The key that it takes.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Current(part) | Self::Last(part) => Some(&part.key),
+            Self::Refused(key) => Some(key),
+            Self::Absent => None,
+        }
+    }
+
     /// Whether the deployment gets the same from both.
     pub(crate) fn same(&self, other: &Self) -> bool {
         match (self, other) {
@@ -67,7 +82,7 @@ pub(crate) fn arrange<'a>(candidates: &[Candidate<'a>]) -> Vec<(Slot, Option<&'a
     let mut slots = Vec::with_capacity(candidates.len());
     let mut left = Vec::new();
     for (index, candidate) in candidates.iter().enumerate() {
-        let winner = candidate.current.map(|current| taken[current.key.shape.as_str()]);
+        let winner = candidate.current.map(|current| taken[&*current.key.shape]);
         slots.push(match (candidate.current, winner) {
             (Some(current), Some(winner)) if winner == index => (Slot::Current(Arc::clone(current)), None),
             (_, winner) => {
@@ -94,96 +109,4 @@ pub(crate) fn arrange<'a>(candidates: &[Candidate<'a>]) -> Vec<(Slot, Option<&'a
         }
     }
     slots
-}
-
-/// The deployment of an API with these routes, in order of their names.
-pub(crate) fn deployment<'a>(
-    identity: &ApiIdentity,
-    api: &ApiPart,
-    slots: impl Iterator<Item = (&'a str, &'a Slot)> + Clone,
-) -> Deployment {
-    let mut shared = SharedParts::default();
-    let mut routes = Vec::new();
-    // Current versions first: they name what they share plainly.
-    let current = slots.clone().filter(|(_, slot)| matches!(slot, Slot::Current(_)));
-    let others = slots.filter(|(_, slot)| !matches!(slot, Slot::Current(_)));
-    for (name, slot) in current.chain(others) {
-        let source = format!("{}/{name}", identity.namespace);
-        let requires = Vec::new();
-        match slot {
-            Slot::Current(part) | Slot::Last(part) => routes.push(snapshot::Route {
-                key: part.key.text.clone(),
-                source,
-                authorization: shared.authorization(part),
-                target: shared.target(name, part),
-                requires,
-            }),
-            Slot::Refused(key) => routes.push(snapshot::Route {
-                key: key.text.clone(),
-                source,
-                authorization: Authorization::None,
-                target: RouteTarget::Refused,
-                requires,
-            }),
-            Slot::Absent => {}
-        }
-    }
-    routes.sort_by(|a, b| a.source.cmp(&b.source));
-    Deployment {
-        api: identity.clone(),
-        disable_execute_api_endpoint: api.disable_execute_api_endpoint,
-        cors: api.cors.clone(),
-        limits: api.limits.clone(),
-        authorizers: shared.authorizers,
-        integrations: shared.integrations,
-        routes,
-    }
-}
-
-/// What routes name instead of holding. A second content under one name gets its hash as part of the name.
-#[derive(Debug, Default)]
-struct SharedParts {
-    integrations: BTreeMap<String, snapshot::Integration>,
-    authorizers: BTreeMap<String, Authorizer>,
-}
-
-impl SharedParts {
-    fn target(&mut self, route: &str, part: &RoutePart) -> RouteTarget {
-        let (name, backend) = match &part.integration {
-            IntegrationUse::None => return RouteTarget::None,
-            // A slash is in no object's name, so these never meet those of Integrations.
-            IntegrationUse::Own(backend) => (format!("route/{route}"), backend),
-            IntegrationUse::Shared(name, backend) => (name.clone(), backend),
-        };
-        RouteTarget::Integration { id: insert(&mut self.integrations, name, &backend.content) }
-    }
-
-    fn authorization(&mut self, part: &RoutePart) -> Authorization {
-        match (&part.authorization, &part.authorizer) {
-            (Authorization::Jwt { authorizer, scopes }, Some(check)) => Authorization::Jwt {
-                authorizer: insert(&mut self.authorizers, authorizer.clone(), check),
-                scopes: scopes.clone(),
-            },
-            (other, _) => other.clone(),
-        }
-    }
-}
-
-fn insert<T: Clone + PartialEq + serde::Serialize>(
-    into: &mut BTreeMap<String, T>,
-    name: String,
-    content: &T,
-) -> String {
-    match into.get(&name) {
-        Some(known) if known == content => name,
-        None => {
-            into.insert(name.clone(), content.clone());
-            name
-        }
-        Some(_) => {
-            let name = format!("{name}@{}", ContentHash::of(content));
-            into.entry(name.clone()).or_insert_with(|| content.clone());
-            name
-        }
-    }
 }

@@ -1,10 +1,13 @@
 //! From an integration object, of an Integration or inside a Route, to the backend that travels.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_crds::{HttpTarget, IntegrationSpec, LambdaTarget, PayloadFormatVersion, ServiceTarget, Tls};
+use tollgate_engine::deployment::Deployment;
 use tollgate_engine::snapshot::{
-    self, BackendTls, HttpBackend, Integration, LambdaBackend, LambdaEndpoint, ServiceBackend, ServicePort,
+    self, ApiIdentity, BackendTls, ContentHash, HttpBackend, Integration, LambdaBackend, LambdaEndpoint,
+    ServiceBackend, ServicePort,
 };
 use tollgate_engine::template::Template;
 
@@ -88,8 +91,27 @@ pub(crate) fn evaluate(world: &World, place: &Place<'_>, spec: &IntegrationSpec)
         ));
     };
     let content = Integration { source: place.source.clone(), timeout_in_millis, backend };
+    if let Some(problem) = first_problem(&content) {
+        return Outcome::invalid(format!("{path}: {problem}"));
+    }
     let resolved = service_of(&content).map_or_else(Verdict::resolved, |port| service_verdict(world, place, port));
     Outcome { resolved, ..Outcome::good(Arc::new(Backend { content, template })) }
+}
+
+/// What keeps proxies from running it, by their own conversion.
+fn first_problem(content: &Integration) -> Option<String> {
+    let api = ApiIdentity { api_id: String::new(), namespace: String::new(), name: String::new() };
+    let deployment = snapshot::Deployment {
+        api,
+        disable_execute_api_endpoint: false,
+        cors: None,
+        limits: snapshot::Limits::default(),
+        authorizers: BTreeMap::new(),
+        integrations: BTreeMap::from([(String::new(), content.clone())]),
+        routes: Vec::new(),
+    };
+    let (_, problems) = Deployment::compile(&deployment, ContentHash::of(&0));
+    problems.into_iter().next().map(|problem| problem.message)
 }
 
 type Parts = Result<(snapshot::Backend, Option<Template>), String>;

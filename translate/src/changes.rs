@@ -56,14 +56,19 @@ pub struct Put {
     pub id: UnitId,
     /// Hash of `json`.
     pub hash: ContentHash,
-    /// The content.
-    pub unit: Arc<Unit>,
     /// The content as it travels, serialised once for all subscribers.
     pub json: Arc<str>,
     /// Who gets it. A fleet that is no longer named has to drop it.
     pub fleets: Fleets,
     /// The [`Changes::revision`] that published this content.
     pub revision: u64,
+}
+
+impl Put {
+    /// The content, read from `json`.
+    pub fn unit(&self) -> Unit {
+        serde_json::from_str(&self.json).expect("translation wrote it")
+    }
 }
 
 /// Something to keep beyond the life of the controller, and to give back to a new one before its first

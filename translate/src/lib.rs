@@ -18,6 +18,7 @@ mod endpoints;
 mod object;
 mod outcome;
 mod reason;
+mod render;
 mod route;
 mod shared;
 mod stage;

@@ -25,9 +25,9 @@ pub(crate) struct RoutePart {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     /// As written.
-    pub(crate) text: String,
+    pub(crate) text: Arc<str>,
     /// Equal for keys that conflict (H-ROUTE-6).
-    pub(crate) shape: String,
+    pub(crate) shape: Arc<str>,
 }
 
 /// Where the backend of a route comes from.
@@ -75,7 +75,7 @@ pub(crate) fn evaluate(world: &World, shared: &impl Shared, object: &ObjectRef, 
             return RouteOutcome { wanted: None, outcome: Outcome::invalid(message) };
         }
     };
-    let key = Key { text: spec.route_key.clone(), shape: parsed.shape() };
+    let key = Key { text: spec.route_key.as_str().into(), shape: parsed.shape().into() };
     let integration = integration(world, shared, object, spec, &parsed);
     let authorizer = authorizer(world, shared, object, spec);
     let accepted = first_no(&authorizer.accepted, &integration.accepted);
@@ -239,7 +239,7 @@ pub(crate) fn restored(deployment: &Deployment) -> BTreeMap<String, Arc<RoutePar
             }
             Authorization::Unknown => return None,
         };
-        let key = Key { text: route.key.clone(), shape };
+        let key = Key { text: route.key.as_str().into(), shape: shape.into() };
         Some((name, Arc::new(RoutePart { key, authorization, integration, authorizer })))
     };
     deployment.routes.iter().filter_map(part).collect()

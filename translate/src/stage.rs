@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_crds::{RouteSettings, StageSpec};
+use tollgate_engine::access_log::Format;
 use tollgate_engine::snapshot::{self, ApiIdentity};
 
 use crate::content::Built;
@@ -58,7 +59,7 @@ pub(crate) fn evaluate(
 ) -> Outcome<StagePart> {
     // H-THR-5, against what the stage is about to serve.
     if let Some(built) = follows.built(live)
-        && let Some(key) = spec.route_settings.keys().find(|key| !built.keys.contains(*key))
+        && let Some(key) = spec.route_settings.keys().find(|key| !built.keys.contains(key.as_str()))
     {
         return Outcome::refused(
             Reason::RouteSettingsKeyNotFound,
@@ -80,6 +81,9 @@ pub(crate) fn evaluate(
         format: log.format.clone(),
         destination_arn: log.destination_arn.clone(),
     });
+    if let Some(Err(error)) = access_log_settings.as_ref().map(|log| Format::parse(&log.format)) {
+        return Outcome::invalid(format!("spec.accessLogSettings.format: {error}"));
+    }
     let settings = snapshot::Stage {
         api: identity.clone(),
         source: object.source(),

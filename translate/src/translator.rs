@@ -64,7 +64,7 @@ impl Translator {
     /// The recorded content of an ApiDeployment. Content that is known already stays.
     pub fn restore_deployment(&mut self, object: &ObjectRef, deployment: Deployment) {
         if !self.captures.contains_key(object) {
-            self.captures.insert(object.clone(), Built::of(deployment));
+            self.captures.insert(object.clone(), Built::restored(deployment));
             self.world.touch(object);
         }
     }
@@ -255,11 +255,11 @@ impl Translator {
     }
 
     fn publish(&mut self, id: UnitId, content: Content, fleets: Fleets, changes: &mut Changes) {
-        let Content { hash, unit, json } = content;
+        let Content { hash, json } = content;
         if self.published.get(&id).is_some_and(|put| put.hash == hash && put.fleets == fleets) {
             return;
         }
-        let put = Put { id: id.clone(), hash, unit, json, fleets, revision: self.revision };
+        let put = Put { id: id.clone(), hash, json, fleets, revision: self.revision };
         self.published.insert(id, put.clone());
         changes.puts.push(put);
     }
@@ -363,7 +363,7 @@ impl Translator {
                         changes.deletes.push(id);
                     }
                 } else {
-                    let content = Content::of(Unit::Endpoints(endpoints::endpoints(&self.world, &port)));
+                    let content = Content::of(&Unit::Endpoints(endpoints::endpoints(&self.world, &port)));
                     self.publish(id, content, fleets, changes);
                 }
             }

@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tollgate_engine::deployment::Deployment;
+use tollgate_engine::snapshot::{ContentHash, Unit};
 use tollgate_translate::{
-    Capture, Changes, Fleet, Kind, Object, ObjectRef, ObjectVerdict, Record, Serving, Settings, Translator, Verdict,
+    Capture, Changes, Fleet, Kind, Object, ObjectRef, ObjectVerdict, Put, Record, Serving, Settings, Translator,
+    Verdict,
 };
 
 fn cases() -> Vec<PathBuf> {
@@ -61,7 +64,19 @@ fn run(input: &str) -> String {
     output
 }
 
+/// What is published is what `serde` would write, and runs in a proxy as it is.
+fn check(put: &Put) {
+    let unit = put.unit();
+    assert_eq!(serde_json::to_string(&unit).unwrap(), *put.json);
+    assert_eq!(ContentHash::of(&unit), put.hash);
+    if let Unit::Deployment(deployment) = &unit {
+        let (_, problems) = Deployment::compile(deployment, put.hash.clone());
+        assert_eq!(problems, []);
+    }
+}
+
 fn write(output: &mut String, step: &str, changes: Changes) {
+    changes.puts.iter().for_each(check);
     let units: Vec<Value> = changes
         .puts
         .iter()

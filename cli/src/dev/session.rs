@@ -167,7 +167,7 @@ impl Session {
             .map(|put| {
                 // Both fleets are this one proxy.
                 let ours = put.fleets.contains(Fleet::Public) || put.fleets.contains(Fleet::Private);
-                let held = Held { hash: put.hash, unit: (*put.unit).clone(), bytes: put.json.len() as u64 };
+                let held = Held { unit: put.unit(), bytes: put.json.len() as u64, hash: put.hash };
                 if ours { batch.put(put.id, held) } else { batch.delete(put.id) }
             })
             .collect::<Result<Vec<_>, _>>();
