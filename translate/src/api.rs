@@ -125,6 +125,11 @@ impl ApiState {
         if self.part.as_ref().is_some_and(|part| part.private) { Fleet::Private } else { Fleet::Public }
     }
 
+    /// Whether the current version of a route is in the live deployment.
+    pub(crate) fn serves_current(&self, route: &str) -> bool {
+        self.routes.get(route).is_some_and(|state| matches!(state.slot, Slot::Current(_)))
+    }
+
     /// What proxies have to acknowledge for something that came into the live deployment with `since`.
     pub(crate) fn requirements(&self, since: u64) -> impl Iterator<Item = Requirement> {
         self.following.iter().map(move |unit| Requirement { unit: unit.clone(), revision: since })
@@ -526,13 +531,12 @@ impl ApiState {
                 Some(winner) if state.looked.outcome.value.is_some() => conflict(winner, state),
                 _ => state.looked.outcome.accepted.clone(),
             };
-            let current = matches!(state.slot, Slot::Current(_));
             let serving = match &pinned {
                 _ if self.part.is_none() => Serving::Nowhere(Verdict::no(
                     Reason::ApiNotAccepted,
                     format!("spec.apiRef: {api} is refused: see its conditions"),
                 )),
-                _ if !current => not_accepted(),
+                _ if !matches!(state.slot, Slot::Current(_)) => refused_route(&state.slot),
                 None => Serving::When(self.requirements(state.since).collect()),
                 Some(pinned) => pinned.serving(name, &state.slot),
             };
@@ -698,6 +702,15 @@ fn conflict(winner: &str, state: &RouteState) -> Verdict {
 
 fn not_accepted() -> Serving {
     Serving::Nowhere(Verdict::no(Reason::NotAccepted, "this version was refused; the last accepted one keeps serving"))
+}
+
+fn refused_route(slot: &Slot) -> Serving {
+    let message = match slot {
+        Slot::Refused(_) => "this version was refused and there is no earlier one: requests get 500",
+        Slot::Absent => "this version was refused and there is no earlier one: nothing is served for it",
+        Slot::Current(_) | Slot::Last(_) => return not_accepted(),
+    };
+    Serving::Nowhere(Verdict::no(Reason::NotAccepted, message))
 }
 
 fn no_stage() -> Verdict {

@@ -325,16 +325,29 @@ impl Translator {
         }
     }
 
-    /// A shared object has to be served wherever a route uses it.
+    /// A shared object has to be served wherever a route uses its accepted version.
     fn shared_serving(&self, object: &ObjectRef, since: u64) -> Serving {
-        let routes = self.world.referrers(object, Kind::Route).filter_map(|route| self.members.get(route));
-        let apis: BTreeSet<&ObjectRef> = routes.collect();
+        let uses = |route: &&ObjectRef| {
+            let state = self.members.get(*route).and_then(|api| self.apis.get(api));
+            state.is_some_and(|state| state.serves_current(&route.name))
+        };
+        let routes = self.world.referrers(object, Kind::Route).filter(uses);
+        let apis: BTreeSet<&ObjectRef> = routes.filter_map(|route| self.members.get(route)).collect();
         let states = apis.iter().filter_map(|api| self.apis.get(api));
         let requirements: Vec<_> = states.flat_map(|state| state.requirements(since)).collect();
         if requirements.is_empty() { Serving::NotNeeded(Reason::NotUsed) } else { Serving::When(requirements) }
     }
 
-    fn report(&mut self, verdict: ObjectVerdict, changes: &mut Changes) {
+    /// Tells a verdict that is news. No proxy can acknowledge more than was published, so a requirement never asks for a
+    /// revision that its unit did not change in.
+    fn report(&mut self, mut verdict: ObjectVerdict, changes: &mut Changes) {
+        if let Serving::When(requirements) = &mut verdict.serving {
+            for needed in requirements {
+                if let Some(put) = self.published.get(&needed.unit) {
+                    needed.revision = needed.revision.min(put.revision);
+                }
+            }
+        }
         if self.verdicts.get(&verdict.object) != Some(&verdict) {
             self.verdicts.insert(verdict.object.clone(), verdict.clone());
             changes.verdicts.push(verdict);

@@ -28,7 +28,7 @@ fn cases() -> Vec<PathBuf> {
 #[test]
 fn sets_of_objects_give_what_is_written_down() {
     let cases = cases();
-    assert!(!cases.is_empty(), "the golden files are not where this test looks");
+    assert!(cases.len() >= 7, "the golden files are not where this test looks");
     let mut different = Vec::new();
     for case in cases {
         let output = run(&fs::read_to_string(case.join("in.yaml")).unwrap());
