@@ -1,7 +1,7 @@
 //! An HTTP/1.1 client that sends bytes as they are and shows what comes back.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -20,6 +20,11 @@ impl Reply {
         let value = values.next().map(|(_, value)| value.as_str());
         assert!(values.next().is_none(), "{name} is there more than once: {:?}", self.headers);
         value
+    }
+
+    /// The values of a header, in order.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
     }
 
     pub fn text(&self) -> &str {
@@ -41,7 +46,10 @@ impl Reply {
     }
 }
 
-/// An HTTP/1.1 client that sends bytes as they are.
+/// Nothing in a test takes longer than this; reading fails then.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// One end of a connection: an HTTP/1.1 client that sends bytes as they are, or what a [`crate::raw_backend`] accepted.
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
@@ -50,8 +58,13 @@ pub struct Client {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Self::of(TcpStream::connect(address).unwrap())
+    }
+
+    pub fn of(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
         Self { stream, buffer: Vec::new() }
     }
 
@@ -104,9 +117,38 @@ impl Client {
         Reply { status, headers, body }
     }
 
-    /// Whether the other side has closed.
+    /// Sends as much as the other side takes; it may close before the end.
+    pub fn try_send(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// Bytes up to and including `text`; `None` when the other side closes before.
+    pub fn until(&mut self, text: &str) -> Option<String> {
+        loop {
+            if let Some(at) = self.buffer.windows(text.len()).position(|window| window == text.as_bytes()) {
+                let bytes = self.buffer.drain(..at + text.len()).collect();
+                return Some(String::from_utf8(bytes).unwrap());
+            }
+            if self.fill() == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// Everything until the other side closes.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.fill() > 0 {}
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// Whether the other side closes without sending anything more.
     pub fn is_closed(&mut self) -> bool {
-        self.fill() == 0
+        self.fill() == 0 && self.buffer.is_empty()
+    }
+
+    /// Sends no more, but still reads.
+    pub fn finish(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
     fn chunks(&mut self) -> Vec<u8> {
@@ -127,7 +169,7 @@ impl Client {
         }
     }
 
-    fn take(&mut self, length: usize) -> Vec<u8> {
+    pub fn take(&mut self, length: usize) -> Vec<u8> {
         while self.buffer.len() < length {
             assert!(self.fill() > 0, "the body ended early");
         }
@@ -136,7 +178,14 @@ impl Client {
 
     fn fill(&mut self) -> usize {
         let mut bytes = [0; 16 * 1024];
-        let read = self.stream.read(&mut bytes).unwrap_or(0);
+        let read = match self.stream.read(&mut bytes) {
+            Ok(read) => read,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!("nothing came within {DEADLINE:?}; before that: {:?}", String::from_utf8_lossy(&self.buffer))
+            }
+            // Closed with bytes unread.
+            Err(_) => 0,
+        };
         self.buffer.extend_from_slice(&bytes[..read]);
         read
     }

@@ -19,6 +19,7 @@ use tollgate_proxy::tls::ClientConfigs;
 use tollgate_proxy::units::{Batch, Held, UnitSet};
 use tollgate_proxy::{Server, Services, Settings};
 
+use crate::backend::Identity;
 use crate::client::{Client, Reply};
 
 /// A running gateway.
@@ -27,6 +28,10 @@ pub struct Gateway {
     server: Option<Server>,
     pub metrics: Metrics,
     pub address: SocketAddr,
+    /// Where it serves HTTPS, if its settings have a `tls_listen`.
+    pub tls_address: Option<SocketAddr>,
+    /// What it shows there: a certificate for `*.execute-api.gw.example`.
+    pub certificate: String,
     pub log: Arc<Mutex<Vec<u8>>>,
     access_log: AccessLog,
     units: UnitSet,
@@ -69,17 +74,21 @@ impl Gateway {
             drain: Drain { min: Duration::ZERO, max: Duration::from_secs(5) },
         };
         change(&mut settings);
+        let identity = Identity::of("*.execute-api.gw.example");
         let services = Services {
             metrics: metrics.clone(),
             access_log: access_log.clone(),
             jwks: keys(&metrics),
             client_tls: ClientConfigs::from_system(),
             spans: Spans::off(),
-            server_tls: None,
+            server_tls: settings.tls_listen.map(|_| Arc::clone(&identity.server)),
         };
         let server = Server::start(&settings, AccountLimit { rate: f64::MAX, burst: u32::MAX }, &services).unwrap();
         let address = server.listen().unwrap();
-        Self { server: Some(server), metrics, address, log, access_log, units: UnitSet::default() }
+        let tls_address = server.tls_listen();
+        let certificate = identity.pem;
+        let units = UnitSet::default();
+        Self { server: Some(server), metrics, address, tls_address, certificate, log, access_log, units }
     }
 
     /// Publishes these units and nothing else.
@@ -109,6 +118,19 @@ impl Gateway {
     /// One request on a connection of its own.
     pub fn call(&self, request: &str) -> Reply {
         self.connect().call(request)
+    }
+
+    /// Stops the gateway on a thread of its own, so that the test can watch it leave.
+    pub fn drain(&mut self) -> std::thread::JoinHandle<()> {
+        let server = self.server.take().unwrap();
+        std::thread::spawn(move || server.drain())
+    }
+
+    /// The value of a metric whose line begins with `series`; 0 when there is none.
+    pub fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics.encode();
+        let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+        line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 
     /// Stops the gateway and gives the access log.

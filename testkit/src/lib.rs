@@ -9,8 +9,12 @@ mod api;
 mod backend;
 mod client;
 mod gateway;
+mod http2;
+mod issuer;
 
 pub use api::{Api, function, http, service};
-pub use backend::{backend, echo};
+pub use backend::{Identity, backend, echo, invoked, raw_backend, tls_backend, unused_address};
 pub use client::{Client, Reply};
 pub use gateway::Gateway;
+pub use http2::Http2Client;
+pub use issuer::{Issuer, SigningKey, unsigned};
