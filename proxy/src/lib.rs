@@ -4,6 +4,7 @@
 //! (`connection` → `pipeline` → `upstream`), everything else on threads beside them.
 
 pub mod access_log;
+pub mod admin;
 pub mod args;
 mod authorize;
 mod body;

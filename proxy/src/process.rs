@@ -14,6 +14,7 @@ use tollgate_engine::throttle::AccountLimit;
 use tracing::{error, info};
 
 use crate::access_log::{AccessLog, Destination};
+use crate::admin::{Admin, AdminParts};
 use crate::args::{Args, LogFormat};
 use crate::feed::{Feed, FeedParts, FeedSettings, HttpTransport};
 use crate::hosts::Hosts;
@@ -62,6 +63,16 @@ pub enum ProcessError {
     State {
         /// Which.
         path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The admin port's address cannot be had.
+    #[error(
+        "cannot listen on {address}: {source}; stop the program that uses the address, or choose another with --admin"
+    )]
+    Admin {
+        /// The address.
+        address: SocketAddr,
         /// Why.
         source: std::io::Error,
     },
@@ -251,7 +262,14 @@ fn serve(args: Args, log: crate::telemetry::LogFilter) -> Result<(), ProcessErro
         metrics: process.metrics.clone(),
     };
     let feed = Feed::new(feed_settings, parts);
-    let _ = (admin, log);
+    let parts = AdminParts {
+        metrics: process.metrics.clone(),
+        readiness: process.readiness.clone(),
+        view: feed.view(),
+        log: Arc::new(log),
+    };
+    // It answers until the process ends, also while the proxy drains.
+    let _admin = Admin::start(admin, parts).map_err(|source| ProcessError::Admin { address: admin, source })?;
     info!(listen = ?process.listen(), tls_listen = ?process.tls_listen(), "started");
     process.control.spawn(feed.clone().run());
     process.control.block_on(stop_signal());

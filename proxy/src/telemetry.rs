@@ -71,6 +71,16 @@ impl LogFilter {
     }
 }
 
+impl crate::admin::LogControl for LogFilter {
+    fn current(&self) -> String {
+        Self::current(self)
+    }
+
+    fn change(&self, directives: &str) -> Result<(), String> {
+        Self::change(self, directives).map_err(|error| error.to_string())
+    }
+}
+
 impl fmt::Debug for LogFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("LogFilter").field(&self.current()).finish()

@@ -151,3 +151,115 @@ async fn read(path: &Path) -> Result<String, String> {
     file.take(MAX_FILE).read_to_string(&mut text).await.map_err(failed)?;
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+
+    use futures::channel::mpsc;
+    use http::Response;
+    use http_body_util::combinators::UnsyncBoxBody;
+    use http_body_util::{Full, StreamBody};
+    use hyper::body::{Frame, Incoming};
+    use hyper::server::conn::http2;
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::tls::{Certificates, Pair};
+
+    type Body = UnsyncBoxBody<Bytes, Infallible>;
+    type Heard = std::sync::Mutex<Vec<String>>;
+
+    /// Answers as a controller does, and notes what it heard.
+    async fn answer(request: Request<Incoming>, heard: Arc<Heard>) -> Result<Response<Body>, Infallible> {
+        let token =
+            request.headers().get(AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+        let uri = request.uri().path_and_query().unwrap().to_string();
+        let version = request.version();
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        heard.lock().unwrap().push(format!("{version:?} {uri} {token} {}", String::from_utf8_lossy(&body)));
+        let text = |text: &'static str| Full::from(text).boxed_unsync();
+        Ok(match uri.as_str() {
+            "/v1/reports" => Response::new(text(r#"{"resend":true}"#)),
+            _ if token.ends_with("first") => {
+                // It never ends by itself.
+                let (sender, receiver) = mpsc::unbounded();
+                sender.unbounded_send(Ok(Frame::data(Bytes::from_static(b"{\"op\":")))).unwrap();
+                std::mem::forget(sender);
+                Response::new(StreamBody::new(receiver).boxed_unsync())
+            }
+            _ => Response::builder().status(401).body(text("send a token\n")).unwrap(),
+        })
+    }
+
+    async fn controller(directory: &Path) -> (Uri, Arc<Heard>) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(directory.join("ca.crt"), made.cert.pem()).unwrap();
+        let pair = Pair::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes()).unwrap();
+        let config = Certificates::new(Vec::new(), Some(pair), &Metrics::new()).server_config().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("https://localhost:{}", listener.local_addr().unwrap().port()).parse().unwrap();
+        let heard = Arc::new(Heard::default());
+        let noted = Arc::clone(&heard);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, noted) = (TlsAcceptor::from(Arc::clone(&config)), Arc::clone(&noted));
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    noted.lock().unwrap().push("connected".into());
+                    let service = service_fn(move |request| answer(request, Arc::clone(&noted)));
+                    let _ =
+                        http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        (uri, heard)
+    }
+
+    #[tokio::test]
+    async fn the_token_is_read_for_each_request_and_reports_share_a_connection() {
+        let directory = tempfile::tempdir().unwrap();
+        let (url, heard) = controller(directory.path()).await;
+        let token = directory.path().join("token");
+        std::fs::write(&token, "first\n").unwrap();
+        let transport = HttpTransport::new(FeedSettings {
+            controllers: vec![url.clone()],
+            ca_file: Some(directory.path().join("ca.crt")),
+            token_file: Some(token.clone()),
+            fleet: "public".into(),
+            proxy: "proxy-0".into(),
+            session: "s".into(),
+        });
+        let controllers = transport.controllers().await;
+        let controller = controllers.into_iter().find(|one| one.address.is_ipv4()).unwrap();
+        let mut chunks = transport.open(&controller).await.unwrap();
+        assert_eq!(chunks.next().await.unwrap().unwrap(), "{\"op\":");
+        let answer = transport.report(&controller, "one".into()).await.unwrap();
+        assert!(answer.resend);
+        std::fs::write(&token, "second").unwrap();
+        transport.report(&controller, "two".into()).await.unwrap();
+        let refused = transport.open(&controller).await.map(drop).unwrap_err();
+        assert_eq!(refused, "status 401: send a token");
+        assert_eq!(
+            *heard.lock().unwrap(),
+            [
+                "connected",
+                "HTTP/2.0 /v1/feed?fleet=public&proxy=proxy-0 Bearer first ",
+                "connected",
+                "HTTP/2.0 /v1/reports Bearer first one",
+                "HTTP/2.0 /v1/reports Bearer second two",
+                "connected",
+                "HTTP/2.0 /v1/feed?fleet=public&proxy=proxy-0 Bearer second ",
+            ]
+        );
+        std::fs::write(directory.path().join("ca.crt"), "none").unwrap();
+        assert!(
+            transport.open(&controller).await.map(drop).unwrap_err().contains("CA bundle holds no usable certificate")
+        );
+    }
+}
