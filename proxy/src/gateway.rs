@@ -76,12 +76,12 @@ pub(crate) struct AuthorizerHandle {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Slot(pub(crate) u64);
 
-/// The API that a request names, and the path that is left for its stages.
+/// The API that a request names.
 #[derive(Debug)]
-pub(crate) struct Located<'g, 'p> {
+pub(crate) struct Located<'g> {
     pub(crate) api: &'g Arc<Api>,
-    /// The client path without `/_aws/execute-api/{apiId}`.
-    pub(crate) path: &'p str,
+    /// Where the path for its stages begins in the client path: behind `/_aws/execute-api/{apiId}`.
+    pub(crate) start: usize,
 }
 
 const DIRECT: &str = "/_aws/execute-api/";
@@ -108,7 +108,7 @@ impl Gateway {
     ///
     /// `host` may carry a port. A host that names no API but this gateway itself (the base domain, `localhost`, an address) reaches
     /// the only API there is, and any API under `/_aws/execute-api/{apiId}`.
-    pub(crate) fn locate<'p>(&self, host: &str, path: &'p str) -> Option<Located<'_, 'p>> {
+    pub(crate) fn locate(&self, host: &str, path: &str) -> Option<Located<'_>> {
         let name = without_port(host);
         let lower;
         let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -120,7 +120,7 @@ impl Gateway {
         for domain in [&*self.base_domain, "localhost"] {
             let prefix = name.strip_suffix(domain).and_then(|rest| rest.strip_suffix('.'));
             if let Some(number) = prefix.and_then(|prefix| self.prefixes.get(prefix)) {
-                return Some(Located { api: &self.apis[*number], path });
+                return Some(Located { api: &self.apis[*number], start: 0 });
             }
         }
         if !self.is_own(name) {
@@ -129,11 +129,10 @@ impl Gateway {
         if let Some(rest) = path.strip_prefix(DIRECT) {
             let (id, _) = rest.split_once('/').unwrap_or((rest, ""));
             let number = self.ids.get(id)?;
-            let path = &path[DIRECT.len() + id.len()..];
-            return Some(Located { api: &self.apis[*number], path: if path.is_empty() { "/" } else { path } });
+            return Some(Located { api: &self.apis[*number], start: DIRECT.len() + id.len() });
         }
         match self.apis.as_slice() {
-            [only] => Some(Located { api: only, path }),
+            [only] => Some(Located { api: only, start: 0 }),
             _ => None,
         }
     }
@@ -167,16 +166,15 @@ impl Gateway {
 }
 
 impl Api {
-    /// The stage for a path, and the path that is left for its routes (H-ROUTE-10 to H-ROUTE-13).
-    pub(crate) fn stage<'p>(&self, path: &'p str) -> Option<(&Arc<Served>, &'p str)> {
+    /// The stage for a path, and how many bytes of the path name it (H-ROUTE-10 to H-ROUTE-13). An empty path stands for `/`.
+    pub(crate) fn stage(&self, path: &str) -> Option<(&Arc<Served>, usize)> {
         if !self.stages.is_empty() {
-            let first = path[1..].split('/').next().unwrap_or("");
+            let first = path.strip_prefix('/').and_then(|rest| rest.split('/').next()).unwrap_or("");
             if let Ok(index) = self.stages.binary_search_by(|served| (*served.stage.stage_name).cmp(first)) {
-                let rest = &path[1 + first.len()..];
-                return Some((&self.stages[index], if rest.is_empty() { "/" } else { rest }));
+                return Some((&self.stages[index], 1 + first.len()));
             }
         }
-        self.default.as_ref().map(|served| (served, path))
+        self.default.as_ref().map(|served| (served, 0))
     }
 }
 
@@ -208,7 +206,7 @@ mod tests {
     }
 
     fn located(gateway: &Gateway, host: &str, path: &str) -> Option<String> {
-        gateway.locate(host, path).map(|found| format!("{} {}", found.api.identity.name, found.path))
+        gateway.locate(host, path).map(|found| format!("{} {}", found.api.identity.name, &path[found.start..]))
     }
 
     /// Proves H-DOM-3, H-DOM-4.
@@ -221,7 +219,7 @@ mod tests {
         assert_eq!(located(&two, "books.shop.gw.example", "/x"), books("/x"));
         assert_eq!(located(&two, "books.shop.localhost:8080", "/x"), books("/x"));
         assert_eq!(located(&two, "localhost:8080", "/_aws/execute-api/abc/dev/x"), books("/dev/x"));
-        assert_eq!(located(&two, "127.0.0.1", "/_aws/execute-api/abc"), books("/"));
+        assert_eq!(located(&two, "127.0.0.1", "/_aws/execute-api/abc"), books(""));
         assert_eq!(located(&two, "[::1]:80", "/_aws/execute-api/abc/"), books("/"));
         for (host, path) in [
             ("localhost", "/x"),
@@ -246,15 +244,16 @@ mod tests {
     fn the_first_segment_may_name_a_stage() {
         let stage = |stages: &[&str], path: &str| {
             let api = api("abc", "books", stages);
-            api.stage(path).map(|(served, rest)| format!("{} {rest}", served.stage.stage_name))
+            api.stage(path).map(|(served, named)| format!("{} {}", served.stage.stage_name, &path[named..]))
         };
         let found = |text: &str| Some(text.to_owned());
         assert_eq!(stage(&["dev", "$default"], "/dev/ok"), found("dev /ok"));
-        assert_eq!(stage(&["dev", "$default"], "/dev"), found("dev /"));
+        assert_eq!(stage(&["dev", "$default"], "/dev"), found("dev "));
         assert_eq!(stage(&["dev", "$default"], "/dev/"), found("dev /"));
         assert_eq!(stage(&["dev", "$default"], "/Dev/ok"), found("$default /Dev/ok"));
         assert_eq!(stage(&["dev", "$default"], "/development"), found("$default /development"));
         assert_eq!(stage(&["dev", "$default"], "/$default/x"), found("$default /$default/x"));
+        assert_eq!(stage(&["dev", "$default"], ""), found("$default "));
         assert_eq!(stage(&["dev"], "/ok"), None);
     }
 

@@ -59,3 +59,24 @@ fn a_service_without_endpoints_is_503() {
     gateway.publish(&Api::new(&[("GET /a", service("gone"))]).units());
     assert_eq!(gateway.call("GET /a").status, 503);
 }
+
+/// Proves H-ROUTE-13.
+#[test]
+fn an_empty_rest_of_the_path_is_the_root() {
+    let address = backend(echo);
+    let api =
+        Api::new(&[("GET /", service("orders"))]).endpoints("orders", &[address]).stage(json!({"stageName": "dev"}));
+    let mut gateway = Gateway::empty();
+    gateway.publish(&api.units());
+    for (request, target) in [
+        ("GET /", "/"),
+        ("GET /dev", "/dev"),
+        ("GET /dev/", "/dev/"),
+        ("GET /_aws/execute-api/abc123\nHost: localhost", "/"),
+        ("GET /_aws/execute-api/abc123/\nHost: localhost", "/"),
+        ("GET /_aws/execute-api/abc123/dev?a=b\nHost: 127.0.0.1:80", "/dev?a=b"),
+    ] {
+        let reply = gateway.call(request);
+        assert_eq!((reply.status, reply.json()["target"].as_str()), (200, Some(target)), "{request}");
+    }
+}

@@ -32,7 +32,7 @@ pub(super) struct Located {
 pub(super) struct StagePath {
     /// Where the path with the stage segment begins: behind `/_aws/execute-api/{apiId}`.
     with_stage: usize,
-    /// Where the path without it begins. At the end of the path: `/`.
+    /// Where the path without it begins. An empty rest stands for `/`.
     without_stage: usize,
     pub(super) shape: PathShape,
 }
@@ -78,11 +78,9 @@ pub(super) fn stage(
         return Err(Reject::HeaderFieldsTooLarge);
     }
     let found = gateway.locate(host_text, path).ok_or(Reject::UnknownHost)?;
-    let with_stage = path.len() - found.path.len();
-    let (served, rest) = found.api.stage(found.path).ok_or(Reject::NotFound)?;
-    // `/` stands for an empty rest and then is no part of the path.
-    let without_stage = if path.ends_with(rest) { path.len() - rest.len() } else { path.len() };
-    let with_stage = with_stage.min(path.len());
+    let with_stage = found.start;
+    let (served, named) = found.api.stage(&path[with_stage..]).ok_or(Reject::NotFound)?;
+    let without_stage = with_stage + named;
     if served.stage.deployment.as_ref().is_some_and(|deployment| deployment.disable_execute_api_endpoint) {
         return Err(Reject::EndpointDisabled);
     }
