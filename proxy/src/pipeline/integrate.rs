@@ -218,8 +218,7 @@ async fn invoke(
     integration.call_status = Some(status);
     integration.request_id = head.headers.get("x-amzn-requestid").cloned();
     integration.result_bytes = Some(payload.len() as u64);
-    let function_error = head.headers.contains_key("x-amz-function-error");
-    match lambda::result::parse(call.version, Invocation { status, function_error, payload }) {
+    match lambda::result::parse(call.version, Invocation::of(status, &head.headers, payload)) {
         Ok(FunctionResponse { status, headers, body }) => {
             integration.status = Some(status);
             let status = StatusCode::from_u16(status).map_err(|_| Reject::BadFunctionResponse)?;
