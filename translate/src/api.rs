@@ -253,15 +253,6 @@ impl ApiState {
 
     /// Puts the routes together and builds the live deployment.
     fn arrange<S: Shared>(&mut self, api: &ObjectRef, scope: &Scope<'_, S>) {
-        let refreshed: BTreeMap<&str, Arc<RoutePart>> = self
-            .routes
-            .iter()
-            .filter(|(_, state)| state.looked.outcome.value.is_none() || state.loses_to.is_some())
-            .filter_map(|(name, state)| {
-                let last = state.last.as_ref()?;
-                Some((name.as_str(), route::refreshed(scope.shared, &api.namespace, last)))
-            })
-            .collect();
         let candidates: Vec<Candidate<'_>> = self
             .routes
             .iter()
@@ -269,13 +260,17 @@ impl ApiState {
                 name,
                 created: state.item.created.as_ref().map(|time| time.0),
                 current: state.looked.outcome.value.as_ref(),
-                last: refreshed.get(name.as_str()).or(state.last.as_ref()),
+                last: state.last.as_ref(),
                 wanted: state.looked.wanted.as_ref(),
             })
             .collect();
         let slots: Vec<(Slot, Option<String>)> =
             arrange::arrange(&candidates).into_iter().map(|(slot, winner)| (slot, winner.map(str::to_owned))).collect();
-        for ((name, state), (slot, loses_to)) in self.routes.iter_mut().zip(slots) {
+        for ((name, state), (mut slot, loses_to)) in self.routes.iter_mut().zip(slots) {
+            if let Slot::Last(part) = &mut slot {
+                *part = route::refreshed(scope.shared, &api.namespace, part);
+                state.last = Some(Arc::clone(part));
+            }
             if !state.slot.same(&slot) {
                 state.since = scope.revision;
                 state.report = true;

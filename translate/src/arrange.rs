@@ -1,10 +1,11 @@
 //! Which version of each route of an API is in its deployment.
 //!
-//! Routes that are fine alone compete for their keys; the oldest wins. What they leave free goes to the last accepted
-//! versions of the routes that are refused, and then to the bare keys of those that never were accepted, which answer 500.
-//! So a route that is refused takes nothing from one that is not (promise P1).
+//! Routes compete for their keys, and the oldest wins: with its current version, or with its last accepted one while the
+//! current is refused. What they leave free goes to the bare keys of routes that never were accepted, which answer 500.
+//! So a change that is refused takes nothing from anyone and costs nobody anything (promise P1).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
@@ -65,47 +66,41 @@ impl Slot {
 }
 
 /// The slot of each candidate, and for those that lost their key to an older route, the name of that.
+///
+/// The oldest route chooses first: its current version, or if that is refused or its key taken, its last accepted one. So a
+/// refused change leaves a route what it had, also towards younger routes that ask for the same key.
 pub(crate) fn arrange<'a>(candidates: &[Candidate<'a>]) -> Vec<(Slot, Option<&'a str>)> {
-    let age = |index: usize| (candidates[index].created, candidates[index].name);
+    let mut by_age: Vec<usize> = (0..candidates.len()).collect();
+    by_age.sort_unstable_by_key(|&index| (candidates[index].created, candidates[index].name));
     let mut taken: HashMap<&str, usize> = HashMap::with_capacity(candidates.len());
-    for (index, candidate) in candidates.iter().enumerate() {
-        let Some(current) = candidate.current else { continue };
-        taken
-            .entry(&current.key.shape)
-            .and_modify(|winner| {
-                if age(index) < age(*winner) {
-                    *winner = index;
-                }
-            })
-            .or_insert(index);
-    }
-    let mut slots = Vec::with_capacity(candidates.len());
+    let mut slots = vec![(Slot::Absent, None); candidates.len()];
     let mut left = Vec::new();
-    for (index, candidate) in candidates.iter().enumerate() {
-        let winner = candidate.current.map(|current| taken[&*current.key.shape]);
-        slots.push(match (candidate.current, winner) {
-            (Some(current), Some(winner)) if winner == index => (Slot::Current(Arc::clone(current)), None),
-            (_, winner) => {
-                left.push(index);
-                (Slot::Absent, winner.map(|winner| candidates[winner].name))
+    for index in by_age {
+        let candidate = &candidates[index];
+        if let Some(current) = candidate.current {
+            match taken.entry(&current.key.shape) {
+                Entry::Vacant(free) => {
+                    free.insert(index);
+                    slots[index].0 = Slot::Current(Arc::clone(current));
+                    continue;
+                }
+                Entry::Occupied(older) => slots[index].1 = Some(candidates[*older.get()].name),
             }
-        });
+        }
+        match candidate.last.map(|last| (last, taken.entry(&last.key.shape))) {
+            Some((last, Entry::Vacant(free))) => {
+                free.insert(index);
+                slots[index].0 = Slot::Last(Arc::clone(last));
+            }
+            _ => left.push(index),
+        }
     }
-    left.sort_by_key(|&index| age(index));
-    for &index in &left {
-        let Some(last) = candidates[index].last else { continue };
-        taken.entry(&last.key.shape).or_insert_with(|| {
-            slots[index].0 = Slot::Last(Arc::clone(last));
-            index
-        });
-    }
-    for &index in &left {
-        let Some(wanted) = candidates[index].wanted else { continue };
-        if slots[index].0 == Slot::Absent {
-            taken.entry(&wanted.shape).or_insert_with(|| {
-                slots[index].0 = Slot::Refused(wanted.clone());
-                index
-            });
+    for index in left {
+        if let Some(wanted) = candidates[index].wanted
+            && let Entry::Vacant(free) = taken.entry(&wanted.shape)
+        {
+            free.insert(index);
+            slots[index].0 = Slot::Refused(wanted.clone());
         }
     }
     slots
