@@ -22,11 +22,16 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Builds the release programs once and returns where they are.
-pub(crate) fn build() -> Result<Vec<PathBuf>> {
+/// Builds the release programs and returns where they are.
+fn build() -> Result<Vec<PathBuf>> {
     let mut args = vec!["build", "--release", "--locked"];
     args.extend(PROGRAMS.iter().flat_map(|(package, _)| ["-p", package]));
     shell::status(&mut shell::cargo(&args))?;
-    let release = shell::target_dir(&shell::metadata()?).join("release");
-    Ok(PROGRAMS.iter().map(|(_, program)| release.join(program)).collect())
+    let folder = folder()?;
+    Ok(PROGRAMS.iter().map(|(_, program)| folder.join(program)).collect())
+}
+
+/// Where cargo puts release programs.
+pub(crate) fn folder() -> Result<PathBuf> {
+    Ok(shell::target_dir(&shell::metadata()?).join("release"))
 }

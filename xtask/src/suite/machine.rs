@@ -1,7 +1,5 @@
 //! What each level needs of the machine, and installing what can be installed.
 
-use std::path::Path;
-
 use anyhow::{Result, bail};
 
 use super::Level;
@@ -12,19 +10,6 @@ type Need = (&'static str, &'static str);
 
 const COMPILE: &[Need] = &[("cc", "build-essential"), ("c++", "build-essential"), ("cmake", "cmake")];
 const PROCESS: &[Need] = &[("curl", "curl"), ("openssl", "openssl"), ("git", "git")];
-const NODE: &[Need] = &[
-    ("containerd", "containerd"),
-    ("ctr", "containerd"),
-    ("runc", "runc"),
-    ("nft", "nftables"),
-    ("iptables", "iptables"),
-    ("conntrack", "conntrack"),
-    ("ip", "iproute2"),
-    ("nsenter", "util-linux"),
-];
-/// A package without a program on the `PATH`: the file that tells.
-const CNI: Need = ("/usr/lib/cni/bridge", "containernetworking-plugins");
-
 /// Makes the machine ready for a level, or says why it cannot be.
 pub(super) fn prepare(level: Level, no_install: bool) -> Result<()> {
     let mut needs = COMPILE.to_vec();
@@ -35,22 +20,20 @@ pub(super) fn prepare(level: Level, no_install: bool) -> Result<()> {
         needs.extend(PROCESS);
         kubernetes()?;
     }
+    install(&needs, no_install)?;
     if level == Level::Node {
-        if !is_root() {
-            bail!("needs root, for network namespaces and containers");
+        // Knows what a node needs, and as root installs it.
+        let check = shell::command("e2e/cluster/node", &["check"]).output()?;
+        if !check.status.success() {
+            bail!("{}", String::from_utf8_lossy(&check.stderr).trim().replace('\n', "; "));
         }
-        if !Path::new("/sys/fs/cgroup").read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
-            bail!("needs cgroups, and /sys/fs/cgroup is empty");
-        }
-        needs.extend(NODE);
-        needs.push(CNI);
     }
-    install(&needs, no_install)
+    Ok(())
 }
 
 fn install(needs: &[Need], no_install: bool) -> Result<()> {
-    let there = |name: &str| if name.starts_with('/') { Path::new(name).exists() } else { shell::on_path(name) };
-    let mut missing: Vec<&str> = needs.iter().filter(|(name, _)| !there(name)).map(|(_, package)| *package).collect();
+    let mut missing: Vec<&str> =
+        needs.iter().filter(|(program, _)| !shell::on_path(program)).map(|(_, package)| *package).collect();
     missing.sort_unstable();
     missing.dedup();
     if missing.is_empty() {

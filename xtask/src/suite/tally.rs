@@ -37,23 +37,35 @@ impl From<bool> for Tally {
     }
 }
 
+/// What a test runner said.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Report {
+    pub(super) tally: Tally,
+    /// Why it ran none of its tests.
+    pub(super) left_out: Option<String>,
+}
+
+/// How our own runners say that this machine cannot run their tests.
+const LEFT_OUT: &str = "!!! LEFT OUT: ";
+
 /// Runs a test runner, lets its output through and counts. A runner that fails without a failed test counts as one.
-pub(super) fn run(command: &mut Command) -> Result<Tally> {
+pub(super) fn run(command: &mut Command) -> Result<Report> {
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("starting {command:?}"))?;
     let stdout = child.stdout.take().expect("stdout is piped");
-    let mut tally = Tally::default();
+    let Report { mut tally, mut left_out } = Report::default();
     for line in BufReader::new(stdout).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
         tally.add(Tally::from_line(&line).unwrap_or_default());
+        left_out = left_out.or_else(|| line.strip_prefix(LEFT_OUT).map(str::to_owned));
     }
     let status = child.wait()?;
     if !status.success() && tally.failed == 0 {
         eprintln!("{command:?} ended with {status}");
         tally.add(Tally::failure());
     }
-    Ok(tally)
+    Ok(Report { tally, left_out })
 }
 
 #[cfg(test)]
@@ -69,8 +81,14 @@ mod tests {
 
     #[test]
     fn a_runner_that_dies_counts_as_a_failure() {
-        let tally =
+        let report =
             run(Command::new("sh").args(["-c", "echo 'test result: ok. 2 passed; 0 failed;'; exit 3"])).unwrap();
-        assert_eq!(tally, Tally { passed: 2, failed: 1 });
+        assert_eq!(report, Report { tally: Tally { passed: 2, failed: 1 }, left_out: None });
+    }
+
+    #[test]
+    fn what_a_runner_leaves_out_is_told() {
+        let report = run(Command::new("sh").args(["-c", "echo '!!! LEFT OUT: every test: no root'"])).unwrap();
+        assert_eq!(report.left_out.as_deref(), Some("every test: no root"));
     }
 }
