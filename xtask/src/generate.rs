@@ -2,6 +2,8 @@
 
 mod chart;
 mod conditions;
+mod marks;
+mod promises;
 mod resources;
 
 use anyhow::{Result, bail};
@@ -29,6 +31,7 @@ fn files() -> Result<Vec<Generated>> {
     files.push((resources::PAGE.to_owned(), resources::render()));
     files.push((conditions::PAGE.to_owned(), conditions::render()?));
     files.push((chart::PAGE.to_owned(), chart::render()?));
+    files.push((promises::PAGE.to_owned(), promises::render()?));
     files.push((conformance::PAGE.to_owned(), conformance::render()?));
     Ok(files)
 }

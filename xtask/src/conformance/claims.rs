@@ -43,7 +43,14 @@ impl Scan {
     fn read(&mut self, file: &str, text: &str) {
         let mut lines = text.lines().map(str::trim).enumerate();
         while let Some((index, line)) = lines.next() {
-            let Some(rest) = line.strip_prefix("/// Proves ") else { continue };
+            let Some(comment) = line.strip_prefix("/// ") else { continue };
+            if let Some(promise) = promise(comment) {
+                // The comment may as well explain something that is no test.
+                if let Some(test) = test_function(&mut lines.clone(), runs_its_own_tests(file)) {
+                    self.claims.push((promise, Claim { file: file.to_owned(), test }));
+                }
+            }
+            let Some(rest) = comment.strip_prefix("Proves ") else { continue };
             if let Err(problem) = self.claim(file, rest, &mut lines) {
                 self.problems.push(format!("{file}:{}: {problem}", index + 1));
             }
@@ -60,13 +67,22 @@ impl Scan {
         let ids: Vec<Id> = ids
             .map(|word| Id::parse(word).with_context(|| format!("{word:?} is no statement id")))
             .collect::<Result<_>>()?;
-        // Tests there have a runner of their own and so no attribute; one that is not handed to it is dead code to rustc.
-        let own_runner = file.starts_with("e2e/tests/");
-        let test = test_function(lines, own_runner)
+        let test = test_function(lines, runs_its_own_tests(file))
             .context("`Proves` stands only directly above the attributes of a test function")?;
         self.claims.extend(ids.into_iter().map(|id| (id, Claim { file: file.to_owned(), test: test.clone() })));
         Ok(())
     }
+}
+
+/// `(promise P4)` in a comment: one of the promises of `ARCHITECTURE.md`.
+fn promise(comment: &str) -> Option<Id> {
+    let (_, rest) = comment.split_once("(promise P")?;
+    Id::parse(&format!("P{}", rest.split_once(')')?.0))
+}
+
+/// Tests there have a runner of their own and so no attribute; one that is not handed to it is dead code to rustc.
+fn runs_its_own_tests(file: &str) -> bool {
+    file.starts_with("e2e/tests/")
 }
 
 /// Reads on to the function that the comment belongs to; its name when an attribute makes it a test.
@@ -103,6 +119,12 @@ mod tests {
     fn claims_above_tests_count() {
         let text = "/// Proves H-A-1,\n/// C60.\n#[tokio::test(\n    start_paused = true\n)]\nasync fn one() {}\n/// Proves H-A-2.\n/// More words.\n#[test]\nfn two() {}\n";
         assert_eq!(found(text), (vec!["H-A-1 one".to_owned(), "C60 one".to_owned(), "H-A-2 two".to_owned()], 0));
+    }
+
+    #[test]
+    fn promises_count_above_tests_and_are_ignored_elsewhere() {
+        let text = "/// Closed, not open (promise P3).\n#[test]\nfn one() {}\n/// See (promise P4).\nfn helper() {}\n";
+        assert_eq!(found(text), (vec!["P3 one".to_owned()], 0));
     }
 
     #[test]

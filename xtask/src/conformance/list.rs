@@ -27,6 +27,15 @@ impl Id {
         fits.then(|| Self { group: group.to_owned(), number, suffix: suffix.to_owned() })
     }
 
+    /// `P1` to `P10`, which are ours and not the specification's.
+    pub(super) fn is_promise(&self) -> bool {
+        self.group == "P" && (1..=10).contains(&self.number) && self.suffix.is_empty()
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
     /// The part before the number: `H-CORS-`, `C`.
     pub(super) fn group(&self) -> &str {
         &self.group

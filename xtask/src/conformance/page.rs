@@ -74,9 +74,10 @@ fn section(out: &mut String, spec: &Spec, evidence: &Evidence) {
         let mut open = Vec::new();
         for id in &group.ids {
             match evidence.standing(id) {
-                Standing::Proved(claims) => line(&mut rows, format_args!("| {id} | {} |", tests(claims))),
+                Standing::Proved(claims) => line(&mut rows, format_args!("| {id} | {} |", tests(claims, "../"))),
                 Standing::Differs(title, claims) => {
-                    let shown = if claims.is_empty() { String::new() } else { format!("; shown by {}", tests(claims)) };
+                    let shown =
+                        if claims.is_empty() { String::new() } else { format!("; shown by {}", tests(claims, "../")) };
                     line(&mut rows, format_args!("| {id} | differs by design: {title}{shown} |"));
                 }
                 Standing::NotApplicable(reason) => line(&mut reasons, format_args!("| {id} | {reason} |")),
@@ -100,8 +101,9 @@ fn section(out: &mut String, spec: &Spec, evidence: &Evidence) {
     }
 }
 
-fn tests(claims: &[Claim]) -> String {
-    let links: Vec<String> = claims.iter().map(|Claim { file, test }| format!("[`{test}`](../{file})")).collect();
+/// Links to tests; `up` leads from the page to the root of the repository.
+pub(super) fn tests(claims: &[Claim], up: &str) -> String {
+    let links: Vec<String> = claims.iter().map(|Claim { file, test }| format!("[`{test}`]({up}{file})")).collect();
     links.join(", ")
 }
 
