@@ -45,8 +45,24 @@ pub struct Record {
     pub hash: ContentHash,
     /// Why it was made.
     pub what: What,
-    /// What it holds.
-    pub content: Content,
+    /// Of a deployment: the HttpApi's name.
+    pub api: Option<String>,
+    /// What it holds, packed; see [`Record::content`].
+    packed: String,
+}
+
+impl Record {
+    /// What it holds. Unpacking a large API takes milliseconds, so it is done only for what is needed.
+    ///
+    /// # Errors
+    /// When the content is damaged.
+    pub fn content(&self) -> Result<Content, RecordError> {
+        match (self.owner.kind, unpack(&self.packed)?) {
+            (Kind::ApiDeployment, Unit::Deployment(deployment)) => Ok(Content::Deployment(Box::new(deployment))),
+            (Kind::Stage, Unit::Stage(stage)) => Ok(Content::Stage(Box::new(stage))),
+            _ => Err(RecordError::Unpack),
+        }
+    }
 }
 
 /// The values of [`RECORD_LABEL`].
@@ -70,7 +86,7 @@ impl What {
     }
 }
 
-/// What a record holds.
+/// What a record holds, unpacked.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
     /// Of an ApiDeployment.
@@ -100,6 +116,8 @@ pub enum RecordError {
 #[derive(Serialize, Deserialize)]
 struct Data {
     hash: ContentHash,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    api: Option<String>,
     /// JSON, gzip, base64.
     content: String,
 }
@@ -116,9 +134,9 @@ pub fn read(revision: &ControllerRevision) -> Result<Record, RecordError> {
     let namespace = metadata.namespace.clone().unwrap_or_default();
     let label = metadata.labels.as_ref().and_then(|labels| labels.get(RECORD_LABEL)).map(String::as_str);
     let data: Data = serde_json::from_value(revision.data.as_ref().ok_or(RecordError::Unpack)?.0.clone())?;
-    let (kind, content) = match owner.kind.as_str() {
-        "ApiDeployment" => (Kind::ApiDeployment, unpack(&data.content)?),
-        "Stage" => (Kind::Stage, unpack(&data.content)?),
+    let kind = match owner.kind.as_str() {
+        "ApiDeployment" => Kind::ApiDeployment,
+        "Stage" => Kind::Stage,
         _ => return Err(RecordError::Owner),
     };
     Ok(Record {
@@ -132,11 +150,8 @@ pub fn read(revision: &ControllerRevision) -> Result<Record, RecordError> {
             (_, Some("auto")) => What::Auto,
             _ => What::Capture,
         },
-        content: match (kind, content) {
-            (Kind::ApiDeployment, Unit::Deployment(deployment)) => Content::Deployment(Box::new(deployment)),
-            (Kind::Stage, Unit::Stage(stage)) => Content::Stage(Box::new(stage)),
-            _ => return Err(RecordError::Unpack),
-        },
+        api: data.api,
+        packed: data.content,
     })
 }
 
@@ -148,10 +163,10 @@ pub fn write(
     name: String,
     revision: i64,
     (what, owner, owner_uid): (What, &ObjectRef, &str),
-    hash: &ContentHash,
+    (hash, api): (&ContentHash, Option<&str>),
     json: &str,
 ) -> Result<ControllerRevision, RecordError> {
-    let data = Data { hash: hash.clone(), content: pack(json)? };
+    let data = Data { hash: hash.clone(), api: api.map(str::to_owned), content: pack(json)? };
     Ok(ControllerRevision {
         metadata: ObjectMeta {
             name: Some(name),
@@ -219,13 +234,13 @@ mod tests {
         let owner = ObjectRef::new(Kind::ApiDeployment, "a", "x-1");
         let json = serde_json::to_string(&Unit::Deployment(deployment.clone())).unwrap();
         let hash = ContentHash::of_json(json.as_bytes());
-        let revision = write("tollgate-x-1".into(), 7, (What::Auto, &owner, "uid"), &hash, &json).unwrap();
+        let revision = write("tollgate-x-1".into(), 7, (What::Auto, &owner, "uid"), (&hash, Some("x")), &json).unwrap();
         let size = serde_json::to_vec(&revision).unwrap().len();
         assert!(size < 100_000, "5,000 routes take {size} bytes");
         let record = read(&revision).unwrap();
-        assert_eq!((record.owner, record.owner_uid.as_str(), record.revision), (owner, "uid", 7));
+        assert_eq!((&record.owner, record.owner_uid.as_str(), record.revision), (&owner, "uid", 7));
         assert_eq!(record.what, What::Auto);
-        assert_eq!(record.content, Content::Deployment(Box::new(deployment)));
+        assert_eq!(record.content().unwrap(), Content::Deployment(Box::new(deployment)));
     }
 
     #[test]
@@ -233,9 +248,9 @@ mod tests {
         let owner = ObjectRef::new(Kind::ApiDeployment, "a", "x-1");
         let deployment = deployment(1);
         let mut revision =
-            write("n".into(), 1, (What::Auto, &owner, "uid"), &ContentHash::of(&deployment), "{}").unwrap();
+            write("n".into(), 1, (What::Auto, &owner, "uid"), (&ContentHash::of(&deployment), None), "{}").unwrap();
         revision.data = Some(RawExtension(serde_json::json!({"hash": "0", "content": "!"})));
-        assert!(matches!(read(&revision), Err(RecordError::Unpack)));
+        assert!(matches!(read(&revision).unwrap().content(), Err(RecordError::Unpack)));
         revision.metadata.owner_references = None;
         assert!(matches!(read(&revision), Err(RecordError::Owner)));
     }

@@ -16,7 +16,7 @@ use crate::board::Board;
 use crate::debounce::Debounce;
 use crate::feed::hub::{self, Hub};
 use crate::feed::{FLEETS, index};
-use crate::history::restore::{Place, Restorer};
+use crate::history::restore::{self, Place, Restorer};
 use crate::history::{self, Content, Record, Records, What};
 use crate::metrics::Metrics;
 use crate::shared::Fleets;
@@ -172,13 +172,16 @@ impl Publisher {
             self.restorer.leave_out(&record);
             return false;
         }
-        let Content::Deployment(deployment) = record.content else { return false };
-        let owner = self.board.entries().observed.get(&record.owner).map(|observed| observed.uid.clone());
-        let matches = owner.is_none_or(|uid| uid == record.owner_uid);
-        if matches {
-            self.translator.restore_deployment(&record.owner, *deployment);
+        if record.what == What::Stage {
+            return false;
         }
-        matches
+        let owner = self.board.entries().observed.get(&record.owner).map(|observed| observed.uid.clone());
+        if owner.is_some_and(|uid| uid != record.owner_uid) {
+            return false;
+        }
+        let Some(Content::Deployment(deployment)) = restore::content(&record) else { return false };
+        self.translator.restore_deployment(&record.owner, *deployment);
+        true
     }
 
     /// Asks for the contents that stages name and that were left out. On start, publication waits for them.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tollgate_engine::snapshot::{ContentHash, Unit};
 use tollgate_translate::{self as translate, ObjectRef};
 
-use super::{Content, Record, What};
+use super::{Record, What};
 use crate::debounce::Debounce;
 use crate::watch::ItemName;
 
@@ -109,16 +109,12 @@ impl Records {
 
     /// A record was seen in the API server.
     pub fn known(&self, record: &Record) {
-        let api = match &record.content {
-            Content::Deployment(deployment) if record.what == What::Auto => Some(deployment.api.name.clone()),
-            _ => None,
-        };
         self.know(Known {
             id: (record.owner.namespace.clone(), record.name.clone()),
             revision: record.revision,
             owner: record.owner.clone(),
             hash: record.hash.clone(),
-            api,
+            api: record.api.clone().filter(|_| record.what == What::Auto),
         });
     }
 
@@ -261,7 +257,8 @@ mod tests {
             owner: ObjectRef::new(Kind::ApiDeployment, "a", format!("x-{hash}")),
             hash,
             what: What::Auto,
-            content: Content::Deployment(Box::new((*deployment).clone())),
+            api: Some("x".into()),
+            packed: String::new(),
         }
     }
 

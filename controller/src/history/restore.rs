@@ -45,8 +45,8 @@ impl Restorer {
             }
             return;
         }
-        let Content::Deployment(deployment) = &record.content else { return };
-        let api = ObjectRef::new(Kind::HttpApi, &record.owner.namespace, &deployment.api.name);
+        let Some(api) = &record.api else { return };
+        let api = ObjectRef::new(Kind::HttpApi, &record.owner.namespace, api);
         let newer = self.latest.get(&api).is_none_or(|known| known.revision < record.revision);
         let old = if newer { self.latest.insert(api, record) } else { Some(record) };
         old.iter().for_each(|old| self.leave_out(old));
@@ -80,7 +80,7 @@ impl Restorer {
             if !named {
                 self.leave_out(&record);
             }
-            if let Content::Deployment(deployment) = record.content {
+            if let Some(Content::Deployment(deployment)) = content(&record) {
                 if named {
                     translator.restore_deployment(&record.owner, deployment.as_ref().clone());
                 }
@@ -88,12 +88,19 @@ impl Restorer {
             }
         }
         for record in std::mem::take(&mut self.others).into_values().filter(current) {
-            match record.content {
-                Content::Deployment(deployment) => translator.restore_deployment(&record.owner, *deployment),
-                Content::Stage(stage) => translator.restore_stage(&record.owner, *stage),
+            match content(&record) {
+                Some(Content::Deployment(deployment)) => translator.restore_deployment(&record.owner, *deployment),
+                Some(Content::Stage(stage)) => translator.restore_stage(&record.owner, *stage),
+                None => {}
             }
         }
     }
+}
+
+/// The content; a damaged one is reported and as good as absent.
+pub fn content(record: &Record) -> Option<Content> {
+    let content = record.content();
+    content.map_err(|error| warn!(owner = %record.owner, name = record.name, %error, "a record cannot be read")).ok()
 }
 
 /// Looks records up until the sender of places is gone.
@@ -119,17 +126,12 @@ pub async fn load(client: Client, mut places: mpsc::Receiver<Place>, to: mpsc::S
 
 #[cfg(test)]
 mod tests {
-    use tollgate_engine::snapshot::{ApiIdentity, ContentHash, Deployment};
+    use tollgate_engine::snapshot::ContentHash;
     use tollgate_translate::Object;
 
     use super::*;
 
     fn record(name: &str, what: What, revision: i64) -> Record {
-        let deployment: Deployment = serde_json::from_value(serde_json::json!({
-            "api": ApiIdentity { api_id: "abcdefghij".into(), namespace: "a".into(), name: "x".into() },
-            "routes": [],
-        }))
-        .unwrap();
         Record {
             name: format!("tollgate-{name}"),
             revision,
@@ -137,7 +139,8 @@ mod tests {
             owner: ObjectRef::new(Kind::ApiDeployment, "a", name),
             hash: ContentHash::of(&name),
             what,
-            content: Content::Deployment(Box::new(deployment)),
+            api: Some("x".into()),
+            packed: String::new(),
         }
     }
 

@@ -110,7 +110,7 @@ impl Writer {
         let name = name(&[&api.name], hash);
         let owner = ObjectRef::new(Kind::ApiDeployment, &api.namespace, &name);
         // Whether it can be recorded at all is known before anything is made.
-        write(String::new(), 0, (What::Auto, &owner, ""), hash, json)?;
+        write(String::new(), 0, (What::Auto, &owner, ""), (hash, None), json)?;
         let deployments: Api<ApiDeployment> = Api::namespaced(self.client.clone(), &api.namespace);
         let wanted = serde_json::from_value(json!({
             "apiVersion": tollgate_crds::API_VERSION,
@@ -151,7 +151,7 @@ impl Writer {
             What::Stage => name(&["tollgate-stage", &owner.name], hash),
         };
         let revision = unix_millis();
-        let wanted = write(name.clone(), revision, (what, owner, uid), hash, json)?;
+        let wanted = write(name.clone(), revision, (what, owner, uid), (hash, api), json)?;
         let revisions: Api<ControllerRevision> = Api::namespaced(self.client.clone(), &owner.namespace);
         match revisions.create(&PostParams::default(), &wanted).await {
             Ok(_) => info!(%owner, %hash, "recorded"),
