@@ -31,10 +31,10 @@ pub struct Args {
     /// Domain under which every API is reachable as {apiId}.execute-api.{baseDomain}.
     #[arg(long, env = "TOLLGATE_BASE_DOMAIN", default_value = "localhost")]
     pub base_domain: String,
-    /// The account id that events and access logs carry: twelve digits.
+    /// The account id of the installation, twelve digits. Proxies carry it in events and logs; here it is only checked.
     #[arg(long, env = "TOLLGATE_ACCOUNT_ID", default_value = "000000000000")]
     pub account_id: String,
-    /// The region that events and ARNs carry.
+    /// The region of the installation. Proxies carry it in events and logs; here it is only checked.
     #[arg(long, env = "TOLLGATE_REGION", default_value = "us-east-1")]
     pub region: String,
     /// DNS names and addresses in the feed's serving certificate; repeat or separate with commas.

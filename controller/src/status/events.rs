@@ -1,6 +1,7 @@
 //! Events (events.k8s.io/v1) about objects. One event for each object, reason and text, also across restarts: its name is made
 //! of these, and a repetition raises its count.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -21,6 +22,8 @@ pub const WAITING: usize = 512;
 const PAUSE: Duration = Duration::from_millis(20);
 /// An API server that does not answer must not hold up the others for ever.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Events whose repetitions are counted.
+const COUNTED: usize = 4096;
 /// The API server refuses longer notes.
 const LONGEST_NOTE: usize = 1024;
 
@@ -37,8 +40,9 @@ pub struct News {
 
 /// Sends events until the sender is gone.
 pub async fn run(client: Client, identity: String, counter: IntCounterVec, mut news: mpsc::Receiver<News>) {
+    let mut counts = Counts::default();
     while let Some(one) = news.recv().await {
-        let sent = tokio::time::timeout(PATIENCE, send(&client, &identity, &one)).await;
+        let sent = tokio::time::timeout(PATIENCE, send(&client, &identity, &one, &mut counts)).await;
         let result = match sent {
             Ok(Ok(())) => "ok",
             Ok(Err(error)) => {
@@ -52,14 +56,29 @@ pub async fn run(client: Client, identity: String, counter: IntCounterVec, mut n
     }
 }
 
-async fn send(client: &Client, identity: &str, news: &News) -> Result<(), kube::Error> {
+/// How often each event was sent, by name. Events are not read back, so that no right to read them is needed: after a restart
+/// a count begins again at two.
+#[derive(Debug, Default)]
+struct Counts(HashMap<String, i32>);
+
+impl Counts {
+    fn next(&mut self, name: &str) -> i32 {
+        if self.0.len() >= COUNTED && !self.0.contains_key(name) {
+            self.0.clear();
+        }
+        let count = self.0.entry(name.to_owned()).or_insert(1);
+        *count = count.saturating_add(1);
+        *count
+    }
+}
+
+async fn send(client: &Client, identity: &str, news: &News, counts: &mut Counts) -> Result<(), kube::Error> {
     let events: Api<Event> = Api::namespaced(client.clone(), &news.object.namespace);
     let event = event(identity, news, Timestamp::now());
     match events.create(&PostParams::default(), &event).await {
         Err(kube::Error::Api(status)) if status.code == 409 => {
             let name = event.metadata.name.unwrap_or_default();
-            let count = events.get(&name).await?.series.map_or(2, |series| series.count + 1);
-            let series = EventSeries { count, last_observed_time: MicroTime(Timestamp::now()) };
+            let series = EventSeries { count: counts.next(&name), last_observed_time: MicroTime(Timestamp::now()) };
             let patch = Patch::Merge(serde_json::json!({"series": series}));
             events.patch(&name, &PatchParams::default(), &patch).await.map(drop)
         }
@@ -109,6 +128,12 @@ mod tests {
     use tollgate_translate::Kind;
 
     use super::*;
+
+    #[test]
+    fn repetitions_are_counted() {
+        let mut counts = Counts::default();
+        assert_eq!(["a", "a", "b", "a"].map(|name| counts.next(name)), [2, 3, 2, 4]);
+    }
 
     #[test]
     fn the_same_news_has_the_same_name() {
