@@ -1,6 +1,6 @@
 //! One API: its state between translations, and a translation of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tollgate_crds::{EndpointType, HttpApiSpec};
@@ -17,6 +17,9 @@ use crate::route::{self, RouteOutcome, RoutePart, Shared};
 use crate::stage::{self, Follows, StagePart};
 use crate::world::Item;
 use crate::{Capture, Fleet, Kind, ObjectRef, ObjectVerdict, Reason, Requirement, Serving, Settings, Verdict, World};
+
+/// As many as the controller keeps ApiDeployments of.
+const MOST_RECORDED: usize = 10;
 
 /// What an HttpApi itself puts into its deployment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +40,8 @@ pub(crate) struct ApiState {
     pub(crate) routes: BTreeMap<String, RouteState>,
     stages: BTreeMap<String, StageState>,
     live: Option<Arc<Built>>,
+    /// The latest that were recorded, for the ApiDeployments that are made of them.
+    recorded: VecDeque<Arc<Built>>,
     /// Stages that follow the API.
     following: Vec<UnitId>,
     /// What is published for it.
@@ -148,13 +153,10 @@ impl ApiState {
             return changes;
         };
         let (accepted, identity_changed) = self.accept(api, &item, scope);
-        let live_before = self.live.as_ref().map(|built| built.hash().clone());
         self.arrange(api, scope);
         let captured = self.capture(api, scope, &mut changes);
         let verdicts = self.stages(api, scope, &mut changes);
-        if self.live.as_ref().map(|built| built.hash()) != live_before.as_ref() && !self.following.is_empty() {
-            self.record(api, &mut changes);
-        }
+        self.record(api, &mut changes);
         changes.verdicts.extend(verdicts);
         changes.verdicts.extend(captured);
         changes.verdicts.push(self.api_verdict(api, &item, accepted, scope.settings));
@@ -226,7 +228,9 @@ impl ApiState {
                 limits: deployment.limits.clone(),
                 private: item.spec.endpoint_type == EndpointType::Private,
             });
-            for (name, part) in route::restored(&deployment) {
+            let parts = route::restored(&deployment);
+            self.recorded.push_back(Built::restored(deployment));
+            for (name, part) in parts {
                 if let Some(state) = self.routes.get_mut(&name) {
                     state.last = Some(part);
                 }
@@ -312,8 +316,8 @@ impl ApiState {
                 (None, Some(id), _) if !scope.world.is_referenced(&object) => {
                     (Verdict::resolved(), Capture::Deployed(id.clone()))
                 }
-                (None, Some(id), Some(live)) if live.hash().as_str() == id => {
-                    scope.captures.insert(object.clone(), Arc::clone(live));
+                (None, Some(id), _) if self.known(id).is_some() => {
+                    scope.captures.extend(self.known(id).map(|built| (object.clone(), Arc::clone(built))));
                     (Verdict::resolved(), Capture::Deployed(id.clone()))
                 }
                 (None, Some(id), _) => {
@@ -356,6 +360,11 @@ impl ApiState {
             });
         }
         verdicts
+    }
+
+    /// The deployment with this hash, if it is live or was lately.
+    fn known(&self, id: &str) -> Option<&Arc<Built>> {
+        self.live.iter().chain(&self.recorded).find(|built| built.hash().as_str() == id)
     }
 
     /// Looks at the stages, and lists what is to be published.
@@ -472,8 +481,17 @@ impl ApiState {
         stage::evaluate(object, identity, spec, follows, self.live.as_ref())
     }
 
-    fn record(&self, api: &ObjectRef, changes: &mut ApiChanges) {
-        if let Some(live) = self.live.as_ref().filter(|built| !built.keys.is_empty()) {
+    /// What stages that follow the API serve now, unless it is what was recorded last.
+    fn record(&mut self, api: &ObjectRef, changes: &mut ApiChanges) {
+        let latest = self.recorded.back().map(|built| built.hash());
+        let news = |built: &&Arc<Built>| !built.keys.is_empty() && latest != Some(built.hash());
+        if let Some(live) = self.live.as_ref().filter(news)
+            && !self.following.is_empty()
+        {
+            self.recorded.push_back(Arc::clone(live));
+            if self.recorded.len() > MOST_RECORDED {
+                self.recorded.pop_front();
+            }
             changes.records.push(Record::AutoDeployed {
                 api: api.clone(),
                 hash: live.hash().clone(),

@@ -356,3 +356,76 @@ fn stage_targets(stage: &ObjectRef, spec: &StageSpec) -> Vec<ObjectRef> {
 fn certificates(text: String) -> Option<String> {
     (text.contains("-----BEGIN CERTIFICATE-----") && !text.contains("PRIVATE KEY")).then_some(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(value: serde_json::Value) -> Object {
+        Object::from_value(value).unwrap().unwrap()
+    }
+
+    fn route(port: u16, version: &str) -> Object {
+        object(json!({
+            "apiVersion": "tollgate.dev/v1alpha1",
+            "kind": "Route",
+            "metadata": {"name": "r", "namespace": "n", "resourceVersion": version},
+            "spec": {
+                "apiRef": {"name": "shop"},
+                "routeKey": "GET /",
+                "integration": {"service": {"name": "web", "port": port}}
+            }
+        }))
+    }
+
+    #[test]
+    fn only_what_is_translated_counts_as_a_change() {
+        let mut world = World::default();
+        assert!(world.apply(route(80, "1")));
+        assert!(!world.apply(route(80, "2")), "another resource version alone");
+        assert!(world.apply(route(81, "3")));
+        let name = ObjectRef::new(Kind::Route, "n", "r");
+        assert!(world.delete(&name));
+        assert!(!world.delete(&name));
+        assert!(world.take_changed().contains(&name));
+    }
+
+    #[test]
+    fn a_list_replaces_all_objects_of_its_kind() {
+        let mut world = World::default();
+        world.apply(route(80, "1"));
+        assert!(!world.replace(Kind::Route, vec![route(80, "1")]));
+        assert!(world.replace(Kind::Route, Vec::new()));
+        assert!(world.names(Kind::Route).is_empty());
+    }
+
+    #[test]
+    fn references_follow_the_objects() {
+        let mut world = World::default();
+        let service = ObjectRef::new(Kind::Service, "n", "web");
+        world.apply(route(80, "1"));
+        assert!(world.is_referenced(&service));
+        world.delete(&ObjectRef::new(Kind::Route, "n", "r"));
+        assert!(!world.is_referenced(&service));
+    }
+
+    #[test]
+    fn private_keys_are_not_kept() {
+        let mut world = World::default();
+        let secret = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "s", "namespace": "n"},
+            "stringData": {
+                "ca.crt": "-----BEGIN CERTIFICATE-----",
+                "tls.key": "-----BEGIN PRIVATE KEY-----",
+                "both": "-----BEGIN CERTIFICATE----- -----BEGIN PRIVATE KEY-----"
+            }
+        });
+        world.apply(object(secret));
+        let kept = &world.certificates(&ObjectRef::new(Kind::Secret, "n", "s")).unwrap().spec;
+        assert!(kept["ca.crt"].is_some());
+        assert_eq!((&kept["tls.key"], &kept["both"]), (&None, &None));
+    }
+}
