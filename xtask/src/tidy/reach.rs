@@ -45,9 +45,10 @@ fn follow(file: &Path, is_root: bool, reached: &mut BTreeSet<PathBuf>) {
     for module in modules(&text) {
         match module {
             Module::Path(path) => follow(&folder.join(path), true, reached),
-            Module::Named(name) => {
-                follow(&below.join(format!("{name}.rs")), false, reached);
-                follow(&below.join(name).join("mod.rs"), false, reached);
+            Module::Named(path) => {
+                let module = below.join(path);
+                follow(&module.with_extension("rs"), false, reached);
+                follow(&module.join("mod.rs"), false, reached);
             }
         }
     }
@@ -55,33 +56,44 @@ fn follow(file: &Path, is_root: bool, reached: &mut BTreeSet<PathBuf>) {
 
 #[derive(Debug, PartialEq)]
 enum Module<'a> {
-    Named(&'a str),
+    /// By its name, below those of the inline modules around it.
+    Named(PathBuf),
+    /// By the file that an attribute or `include!` names.
     Path(&'a str),
 }
 
-/// `mod name;` declarations, with the `#[path]` before them, and included files.
+/// `mod name;` declarations, with the `#[path]` before them, and included files. Inline modules end, as rustfmt writes
+/// them, with a brace under their first letter.
 fn modules(text: &str) -> Vec<Module<'_>> {
     let mut found = Vec::new();
     let mut path = None;
-    for line in text.lines().map(str::trim) {
+    let mut inline: Vec<(usize, &str)> = Vec::new();
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        let line = line.trim();
         if let Some(rest) = line.strip_prefix("#[path = \"") {
             path = rest.split('"').next();
         } else if let Some(rest) = line.strip_prefix("include!(\"") {
             found.extend(rest.split('"').next().map(Module::Path));
-        } else if let Some(name) = declaration(line) {
-            found.push(path.take().map_or(Module::Named(name), Module::Path));
+        } else if let Some(name) = declaration(line, ";") {
+            let named = || Module::Named(inline.iter().map(|(_, outer)| *outer).chain([name]).collect());
+            found.push(path.take().map_or_else(named, Module::Path));
+        } else if let Some(name) = declaration(line, " {") {
+            inline.push((indent, name));
+        } else if line == "}" && inline.last().is_some_and(|(outer, _)| *outer == indent) {
+            inline.pop();
         }
     }
     found
 }
 
-fn declaration(line: &str) -> Option<&str> {
+fn declaration<'a>(line: &'a str, end: &str) -> Option<&'a str> {
     let line = match line.strip_prefix("pub") {
         Some(rest) if rest.starts_with('(') => rest.split_once(')')?.1.trim_start(),
         Some(rest) => rest.trim_start(),
         None => line,
     };
-    line.strip_prefix("mod ")?.strip_suffix(';')
+    line.strip_prefix("mod ")?.strip_suffix(end)
 }
 
 #[cfg(test)]
@@ -90,8 +102,10 @@ mod tests {
 
     #[test]
     fn declarations_are_seen_with_visibility_and_path() {
-        let text = "mod a;\npub mod b;\npub(crate) mod c;\n#[path = \"odd/d.rs\"]\nmod d;\nmod inline {\n    mod nested;\n}\n// mod not;\n";
-        use Module::{Named, Path};
-        assert_eq!(modules(text), [Named("a"), Named("b"), Named("c"), Path("odd/d.rs"), Named("nested")]);
+        let text = "mod a;\npub mod b;\npub(crate) mod c;\n#[path = \"odd/d.rs\"]\nmod d;\nmod inline {\n    mod nested;\n}\n// mod not;\nmod e;\n";
+        let named = |name: &str| Module::Named(PathBuf::from(name));
+        let expected =
+            [named("a"), named("b"), named("c"), Module::Path("odd/d.rs"), named("inline/nested"), named("e")];
+        assert_eq!(modules(text), expected);
     }
 }
