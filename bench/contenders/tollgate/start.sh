@@ -94,4 +94,4 @@ R
 
 listen=(--listen "127.0.0.1:$port")
 [ "$scenario" != tls ] || listen=(--listen "127.0.0.1:$((port + 1))" --tls-listen "127.0.0.1:$port")
-exec "${TOLLGATE_BIN:?}" dev "$objects" "${listen[@]}" --admin "127.0.0.1:$((port + 1000))" --state "$BENCH_RUN/state" --workers 1
+exec "${TOLLGATE_BIN:?}" dev "$objects" "${listen[@]}" --state "$BENCH_RUN/state" --workers 1
