@@ -55,6 +55,7 @@ impl Request {
             path: &self.path,
             query: self.query.as_deref(),
             headers: &self.headers,
+            user_agent: self.headers.get("user-agent").map(HeaderValue::as_bytes),
             host,
             source_ip: IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3)),
             trace: "Root=1-6a5145a9-0123456789abcdef01234567",
