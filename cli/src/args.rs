@@ -45,12 +45,18 @@ pub enum Command {
         /// Where to serve HTTPS, with a certificate made here
         #[arg(long, value_name = "ADDR")]
         tls_listen: Option<SocketAddr>,
+        /// Where to serve health, metrics and what runs
+        #[arg(long, value_name = "ADDR")]
+        admin: Option<SocketAddr>,
         /// Where to keep keys and certificates, so that they are the same after a restart
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
         /// Worker threads; two unless the machine has one core
         #[arg(long, value_name = "N")]
         workers: Option<NonZeroUsize>,
+        /// What the program logs, e.g. info or tollgate_proxy=debug
+        #[arg(long, value_name = "FILTER", default_value = "warn")]
+        log: String,
     },
     /// Runs a backend for examples and tests: an echo service, a function, a token issuer
     Backend(BackendArgs),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tollgate_engine::snapshot::AuthorizerReport;
+use tollgate_proxy::telemetry::LogFilter;
 use tollgate_translate::Settings;
 
 use crate::problem::{ObjectKey, Problem};
@@ -48,6 +49,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// HTTPS.
     pub tls_listen: Option<SocketAddr>,
+    /// Health, metrics, what runs, the log's level.
+    pub admin: Option<SocketAddr>,
     /// Where to keep what outlives a restart.
     pub state: Option<PathBuf>,
     /// Worker threads of the proxy.
@@ -60,18 +63,18 @@ pub struct Options {
 ///
 /// When there is nothing to serve from or an address cannot be had. What is wrong within files is no error: it is told and
 /// the rest is served.
-pub fn run(options: &Options) -> anyhow::Result<()> {
+pub fn run(options: &Options, log: LogFilter) -> anyhow::Result<()> {
     check_directory(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let gateway = Gateway::start(options, runtime.handle())?;
+    let gateway = Gateway::start(options, log)?;
     let (watch, error) = Watch::new();
     stop_on_signal(&runtime, watch.sender());
-    let (http, https) = gateway.listeners();
+    let listeners = gateway.listeners();
     let mut dev = Dev {
         scanner: Scanner::new(vec![options.directory.clone()]),
-        session: session(&gateway, http, Pods::new(runtime.handle().clone(), options.state.as_deref())),
+        session: session(&gateway, listeners.http, Pods::new(runtime.handle().clone(), options.state.as_deref())),
         watch,
-        listeners: Listeners { http, https, admin: None },
+        listeners,
         told: Told::default(),
         stopping: Vec::new(),
     };
@@ -110,7 +113,7 @@ fn session(gateway: &Gateway, http: SocketAddr, pods: Pods) -> Session {
     let judge = Judge::new(Settings { base_domain: format!("localhost:{}", http.port()), https: false });
     let hosts = gateway.hosts.clone();
     let publish_hosts = move |names: &session::Hosts| hosts.replace(names.clone());
-    Session::new(judge, pods, gateway.server.publisher(), Box::new(publish_hosts))
+    Session::new(judge, pods, gateway.publisher(), Box::new(publish_hosts))
 }
 
 fn stop_on_signal(runtime: &tokio::runtime::Runtime, sender: std::sync::mpsc::Sender<Signal>) {

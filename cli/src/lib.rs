@@ -41,9 +41,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             });
             if outcome.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Command::Dev { directory, listen, tls_listen, state, workers } => {
-            log_to_stderr();
-            exit(dev::run(&dev::Options { directory, listen, tls_listen, state, workers }))
+        Command::Dev { directory, listen, tls_listen, admin, state, workers, log } => {
+            let log = tollgate_proxy::telemetry::start(&log, false);
+            exit(dev::run(&dev::Options { directory, listen, tls_listen, admin, state, workers }, log))
         }
         Command::Backend(args) => exit(backend::run(&args)),
         Command::Crds => {
@@ -53,23 +53,24 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Warnings and errors of the proxy; `RUST_LOG` asks for more.
-fn log_to_stderr() {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    // A subscriber that a test has set stays.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
-}
-
 /// Prints why something failed, causes included.
 fn exit(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", with_causes(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes, but not what the text before says already.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.is_empty() {
+        true => cause,
+        false if text.contains(&cause) => text,
+        false => format!("{text}: {cause}"),
+    })
 }
 
 /// Returns when the user or the system asks the program to stop.

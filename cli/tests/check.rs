@@ -79,3 +79,24 @@ fn crds_are_printed_as_they_are_generated() {
     let text = stdout(&tollgate(&["crds"], Path::new(".")));
     assert_eq!(text.matches("kind: CustomResourceDefinition").count(), tollgate_crds::KINDS.len());
 }
+
+#[test]
+fn the_examples_have_no_problems() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    for example in fs::read_dir(examples).expect("the examples") {
+        let output = tollgate(&["check", "."], &example.expect("an entry").path());
+        assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    }
+}
+
+#[test]
+fn a_missing_reference_is_told_at_its_line() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let route = "apiVersion: tollgate.dev/v1alpha1\nkind: Route\nmetadata: {name: a}\nspec:\n  apiRef: {name: nowhere}\n  \
+                 routeKey: GET /\n  integration: {http: {uri: 'http://x/'}}\n";
+    write(directory.path(), &[("a.yaml", route)]);
+    let output = tollgate(&["check", "--output", "json", "a.yaml"], directory.path());
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let problem = &report["problems"][0];
+    assert_eq!((&problem["code"], &problem["line"]), (&"ApiNotFound".into(), &5.into()), "{report}");
+}

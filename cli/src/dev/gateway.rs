@@ -1,23 +1,24 @@
 //! The proxy within this process.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::runtime::Handle;
-use tollgate_engine::snapshot::AuthorizerReport;
-use tollgate_engine::throttle::AccountLimit;
-use tollgate_proxy::access_log::{AccessLog, Destination};
+use tokio::sync::watch;
+use tollgate_engine::snapshot::{AuthorizerReport, UnitId, UnitReport};
+use tollgate_proxy::Settings;
+use tollgate_proxy::access_log::Destination;
+use tollgate_proxy::admin::{Admin, AdminParts};
+use tollgate_proxy::feed::View;
 use tollgate_proxy::hosts::Hosts;
-use tollgate_proxy::http_client::HttpClient;
-use tollgate_proxy::jwks::Jwks;
-use tollgate_proxy::metrics::Metrics;
+use tollgate_proxy::process::{self, Process};
 use tollgate_proxy::settings::{ConnectionLimits, Drain};
-use tollgate_proxy::spans::Spans;
-use tollgate_proxy::tls::{Certificates, ClientConfigs, control_config, self_signed};
-use tollgate_proxy::{Server, Services, Settings};
+use tollgate_proxy::telemetry::LogFilter;
+use tollgate_proxy::tls::{Pair, self_signed};
+use tollgate_proxy::units::{Publisher, UnitSet};
 
 use super::Options;
 
@@ -27,12 +28,11 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// A running proxy and what belongs to it.
 #[derive(Debug)]
 pub struct Gateway {
-    /// Workers and listeners.
-    pub server: Server,
+    process: Process,
     /// Names of Services.
     pub hosts: Hosts,
-    jwks: Jwks,
-    access_log: AccessLog,
+    view: watch::Sender<View>,
+    admin: Option<Admin>,
 }
 
 impl Gateway {
@@ -41,22 +41,8 @@ impl Gateway {
     /// # Errors
     ///
     /// When an address is taken or the certificate cannot be made or kept.
-    pub fn start(options: &Options, runtime: &Handle) -> anyhow::Result<Self> {
-        let metrics = Metrics::new();
+    pub fn start(options: &Options, log: LogFilter) -> anyhow::Result<Self> {
         let hosts = Hosts::default();
-        let (jwks, keys) = Jwks::new(&metrics);
-        let client = HttpClient::new(control_config(None)?, hosts.clone());
-        runtime.spawn(keys.run(client));
-        let access_log = AccessLog::start(&Destination::Stdout, &metrics)?;
-        let certificates = options.tls_listen.map(|_| certificates(options.state.as_deref(), &metrics)).transpose()?;
-        let services = Services {
-            metrics,
-            access_log: access_log.clone(),
-            jwks: jwks.clone(),
-            client_tls: ClientConfigs::from_system(),
-            spans: Spans::off(),
-            server_tls: certificates.map(|certificates| certificates.server_config()).transpose()?,
-        };
         let settings = Settings {
             listen: Some(options.listen),
             tls_listen: options.tls_listen,
@@ -70,24 +56,74 @@ impl Gateway {
             hosts: hosts.clone(),
             drain: Drain { min: Duration::ZERO, max: DRAIN },
         };
-        let server = Server::start(&settings, AccountLimit::default(), &services)?;
-        Ok(Self { server, hosts, jwks, access_log })
+        let process = Process::start(process::Options {
+            settings,
+            account: process::UNLIMITED,
+            certificates: Vec::new(),
+            fallback_certificate: options.tls_listen.map(|_| certificate(options.state.as_deref())).transpose()?,
+            access_log: Destination::Stdout,
+            spans: None,
+        })?;
+        let view = watch::Sender::new(View::default());
+        let admin = options.admin.map(|address| {
+            let parts = AdminParts {
+                metrics: process.metrics.clone(),
+                readiness: process.readiness.clone(),
+                view: view.subscribe(),
+                log: Arc::new(log),
+            };
+            let hint = "stop the program that uses the address, or choose another with --admin";
+            Admin::start(address, parts).with_context(|| format!("cannot listen on {address}; {hint}"))
+        });
+        Ok(Self { process, hosts, view, admin: admin.transpose()? })
+    }
+
+    /// Takes units into service, and shows them on the admin port.
+    pub fn publisher(&self) -> Arc<dyn Publisher> {
+        Arc::new(Shown {
+            publisher: self.process.publisher(),
+            view: self.view.clone(),
+            readiness: self.process.readiness.clone(),
+        })
     }
 
     /// Where it listens, with the ports that the system chose for 0.
-    pub fn listeners(&self) -> (SocketAddr, Option<SocketAddr>) {
-        (self.server.listen().expect("--listen has a default"), self.server.tls_listen())
+    pub fn listeners(&self) -> super::addresses::Listeners {
+        super::addresses::Listeners {
+            http: self.process.listen().expect("--listen has a default"),
+            https: self.process.tls_listen(),
+            admin: self.admin.as_ref().map(Admin::address),
+        }
     }
 
     /// Issuers whose keys cannot be had at the moment.
     pub fn issuers_in_trouble(&self) -> Vec<AuthorizerReport> {
-        self.jwks.reports()
+        self.process.jwks.reports()
     }
 
     /// Finishes what is in flight and ends.
     pub fn stop(self) {
-        self.server.drain();
-        self.access_log.finish();
+        self.process.drain();
+    }
+}
+
+struct Shown {
+    publisher: Arc<dyn Publisher>,
+    view: watch::Sender<View>,
+    readiness: tollgate_proxy::readiness::Readiness,
+}
+
+impl Publisher for Shown {
+    fn publish(&self, units: &UnitSet) -> Vec<UnitReport> {
+        let problems = self.publisher.publish(units);
+        let whole = units.iter().map(|(id, held)| {
+            (id.clone(), UnitReport { id: id.clone(), hash: held.hash.clone(), problems: Vec::new() })
+        });
+        let mut reports: BTreeMap<UnitId, UnitReport> = whole.collect();
+        reports.extend(problems.iter().map(|report| (report.id.clone(), report.clone())));
+        self.view.send_replace(View { units: units.clone(), reports: Arc::new(reports) });
+        self.readiness.set_complete();
+        problems
     }
 }
 
@@ -97,10 +133,8 @@ fn default_workers() -> NonZeroUsize {
     std::thread::available_parallelism().map_or(NonZeroUsize::MIN, |cores| cores.min(TWO))
 }
 
-fn certificates(state: Option<&Path>, metrics: &Metrics) -> anyhow::Result<Certificates> {
+fn certificate(state: Option<&Path>) -> anyhow::Result<Pair> {
     let names = ["localhost", "*.localhost", "*.execute-api.localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let keep_in = state.map(|state| state.join("tls"));
-    let pair =
-        self_signed(&names, keep_in.as_deref()).context("the certificate for --tls-listen cannot be made or kept")?;
-    Ok(Certificates::new(Vec::new(), Some(pair), metrics))
+    self_signed(&names, keep_in.as_deref()).context("the certificate for --tls-listen cannot be made or kept")
 }

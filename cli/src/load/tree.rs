@@ -97,16 +97,17 @@ impl Tree {
             changes.push(Change::Delete(key));
         }
         for (key, object) in wanted {
-            if let Some(live) = self.live.get(&key) {
+            // A line inserted above an object moves it; that is no change of what it says.
+            let same = self.live.get(&key).is_some_and(|live| live.root.says_the_same(&object.root));
+            if !same && let Some(live) = self.live.get(&key) {
                 let refused = kinds::update(&object, live);
                 if !refused.is_empty() {
                     self.refused_updates.extend(refused);
                     continue;
                 }
             }
-            // A line inserted above an object moves it; that is no change of what it says.
-            let before = self.live.insert(key, object.clone());
-            if before.is_none_or(|before| before.json() != object.json()) {
+            self.live.insert(key, object.clone());
+            if !same {
                 changes.push(Change::Apply(object));
             }
         }

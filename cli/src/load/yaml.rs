@@ -146,6 +146,21 @@ impl Node {
         }
     }
 
+    /// Whether both hold the same, wherever it stands.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        match (&self.content, &other.content) {
+            (Content::List(left), Content::List(right)) => {
+                left.len() == right.len() && left.iter().zip(right).all(|(left, right)| left.says_the_same(right))
+            }
+            (Content::Map(left), Content::Map(right)) => {
+                let same =
+                    |(left, right): (&Entry, &Entry)| left.key == right.key && left.value.says_the_same(&right.value);
+                left.len() == right.len() && left.iter().zip(right).all(same)
+            }
+            (left, right) => left == right,
+        }
+    }
+
     /// The same value as JSON.
     pub fn to_json(&self) -> Value {
         match &self.content {

@@ -1,0 +1,308 @@
+//! The example as a user meets it: `tollgate dev examples/bookstore`, the README's lines, edits under load.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tollgate_testkit::Client;
+
+/// Long enough for the slowest machine; nothing waits this long unless it fails.
+const AMPLE: Duration = Duration::from_secs(30);
+
+/// A running `tollgate dev` on a copy of the example.
+struct Dev {
+    program: Child,
+    directory: tempfile::TempDir,
+    address: SocketAddr,
+    errors: Receiver<String>,
+}
+
+impl Dev {
+    fn start() -> Self {
+        Self::start_with("api.yaml", "", "")
+    }
+
+    /// With one file edited before the start.
+    fn start_with(edited: &str, from: &str, to: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        for entry in fs::read_dir(example()).expect("the example") {
+            let path = entry.expect("an entry").path();
+            fs::copy(&path, directory.path().join(path.file_name().expect("a name"))).expect("copied");
+        }
+        edit(&directory.path().join(edited), from, to);
+        let mut program = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args(["dev", "--listen", "127.0.0.1:0"])
+            .arg(directory.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let (sender, errors) = channel();
+        let stderr = BufReader::new(program.stderr.take().expect("piped"));
+        std::thread::spawn(move || {
+            for line in stderr.lines() {
+                // The test may have ended.
+                let _ = sender.send(line.expect("UTF-8"));
+            }
+        });
+        let mut dev = Self { program, directory, address: ([127, 0, 0, 1], 0).into(), errors };
+        let port = dev.read_until(|line| {
+            let rest = line.split_once("http://localhost:")?.1;
+            rest.split_once('/')?.0.parse::<u16>().ok()
+        });
+        dev.address.set_port(port);
+        dev
+    }
+
+    /// Waits for a line of standard error.
+    fn read_until<T>(&self, mut wanted: impl FnMut(&str) -> Option<T>) -> T {
+        let mut seen = Vec::new();
+        loop {
+            let line = self.errors.recv_timeout(AMPLE).unwrap_or_else(|error| panic!("{error} after {seen:#?}"));
+            if let Some(found) = wanted(&line) {
+                return found;
+            }
+            seen.push(line);
+        }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn edit(&self, name: &str, from: &str, to: &str) {
+        edit(&self.file(name), from, to);
+    }
+
+    /// Status and body of a GET on a new connection.
+    fn get(&self, path: &str) -> (u16, String) {
+        get(&mut Client::connect(self.address), path)
+    }
+
+    /// Asks again until the answer holds `text`.
+    fn wait_for(&self, path: &str, text: &str) -> Duration {
+        let start = Instant::now();
+        loop {
+            let (_, body) = self.get(path);
+            if body.contains(text) {
+                return start.elapsed();
+            }
+            assert!(start.elapsed() < AMPLE, "{path} still answers {body}");
+        }
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
+fn edit(file: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(file).expect("the file");
+    assert!(text.contains(from), "{} has no {from:?}", file.display());
+    fs::write(file, if from.is_empty() { text } else { text.replace(from, to) }).expect("written");
+}
+
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bookstore")
+}
+
+fn get(client: &mut Client, path: &str) -> (u16, String) {
+    let reply = client.call(&format!("GET {path}\nHost: localhost"));
+    (reply.status, String::from_utf8(reply.body).expect("UTF-8"))
+}
+
+/// Commands and what they print, from the ```console blocks of a README.
+fn console(readme: &str) -> Vec<(String, String)> {
+    let mut commands: Vec<(String, String)> = Vec::new();
+    let mut inside = false;
+    for line in readme.lines() {
+        match (inside, line.strip_prefix("$ ")) {
+            (false, _) => inside = line == "```console",
+            (true, _) if line == "```" => inside = false,
+            (true, Some(command)) => commands.push((command.to_owned(), String::new())),
+            (true, None) => {
+                let output = &mut commands.last_mut().expect("output follows a command").1;
+                *output += line;
+                output.push('\n');
+            }
+        }
+    }
+    commands
+}
+
+/// Whether `text` is `pattern`, in which `…` stands for anything within a line.
+fn is_like(text: &str, pattern: &str) -> bool {
+    let (text, pattern): (Vec<&str>, Vec<&str>) =
+        (text.trim_end().lines().collect(), pattern.trim_end().lines().collect());
+    let line = |(text, pattern): (&&str, &&str)| match pattern.split_once('…') {
+        Some((before, after)) => text.starts_with(before) && text.ends_with(after),
+        None => text == pattern,
+    };
+    text.len() == pattern.len() && text.iter().zip(&pattern).all(line)
+}
+
+#[test]
+fn the_lines_of_the_readme_print_what_it_says() {
+    let dev = Dev::start();
+    let commands = console(&fs::read_to_string(example().join("README.md")).expect("the README"));
+    assert!(commands.len() > 10, "{commands:?}");
+    // One shell for all, since later lines use variables of earlier ones; curl without its progress meter.
+    const MARK: &str = "-- end of a command --";
+    let mut script = "curl() { command curl -sS \"$@\"; }\n".to_owned();
+    for (command, _) in &commands {
+        let command = command.replace("localhost:8080", &format!("localhost:{}", dev.address.port()));
+        script += &format!("{command}\nprintf '\\n%s\\n' '{MARK}'\n");
+    }
+    let output = Command::new("bash").arg("-c").arg(script).output().expect("bash runs");
+    let output = String::from_utf8(output.stdout).expect("UTF-8").replace('\r', "");
+    let printed: Vec<&str> = output.split(&format!("\n{MARK}\n")).collect();
+    for ((command, expected), printed) in commands.iter().zip(printed) {
+        assert!(is_like(printed, expected), "$ {command}\n{printed}\n--- but the README says ---\n{expected}");
+    }
+}
+
+/// Promise P5 for edits of files: fifty of them while clients call, and no request fails.
+#[test]
+fn edits_under_load_fail_no_request() {
+    // The example's throttle is made for people.
+    let dev = Dev::start_with(
+        "api.yaml",
+        "throttlingRateLimit: 1000\n    throttlingBurstLimit: 2000",
+        "throttlingRateLimit: 1000000",
+    );
+    let stop = Arc::new(AtomicBool::new(false));
+    let requests = Arc::new(AtomicUsize::new(0));
+    let failures = Arc::new(Mutex::new(Vec::new()));
+    let client = |keep_alive: bool| {
+        let (stop, requests, failures) = (Arc::clone(&stop), Arc::clone(&requests), Arc::clone(&failures));
+        let address = dev.address;
+        std::thread::spawn(move || {
+            let mut client = Client::connect(address);
+            while !stop.load(Ordering::Relaxed) {
+                if !keep_alive {
+                    client = Client::connect(address);
+                }
+                let path = if keep_alive { "/books" } else { "/catalog/x" };
+                let (status, body) = get(&mut client, path);
+                requests.fetch_add(1, Ordering::Relaxed);
+                if status != 200 {
+                    failures.lock().expect("not poisoned").push((path, status, body));
+                }
+            }
+        })
+    };
+    let clients = [client(true), client(false)];
+    let mut seen_after = Vec::new();
+    let mut edition = "first".to_owned();
+    for turn in 0..50 {
+        let next = format!("edition-{turn}");
+        let text = fs::read_to_string(dev.file("api.yaml"))
+            .expect("the file")
+            .replace(&format!("edition: {edition}"), &format!("edition: {next}"));
+        // Editors do either: write the file again, or write another and rename it.
+        if turn % 2 == 0 {
+            fs::write(dev.file("api.yaml"), text).expect("written");
+        } else {
+            fs::write(dev.file(".api.yaml.swp"), text).expect("written");
+            fs::rename(dev.file(".api.yaml.swp"), dev.file("api.yaml")).expect("renamed");
+        }
+        seen_after.push(dev.wait_for("/books", &format!("\"{next}\"")));
+        edition = next;
+    }
+    stop.store(true, Ordering::Relaxed);
+    clients.into_iter().for_each(|client| client.join().expect("no client panics: each request was answered"));
+    let failures = failures.lock().expect("not poisoned");
+    assert!(
+        failures.is_empty(),
+        "{} of {} failed: {:?}",
+        failures.len(),
+        requests.load(Ordering::Relaxed),
+        failures[0]
+    );
+    assert!(requests.load(Ordering::Relaxed) > 50);
+    seen_after.sort();
+    println!(
+        "50 edits, seen after {:?} (median) and {:?} (longest), {} requests",
+        seen_after[25],
+        seen_after[49],
+        requests.load(Ordering::Relaxed)
+    );
+}
+
+/// Promise P1 for files: what breaks keeps its last version, everything else answers byte for byte as before.
+#[test]
+fn a_broken_edit_changes_no_answer() {
+    let dev = Dev::start();
+    let paths = ["/books", "/books/7", "/catalog/a/b", "/orders", "/beta/catalog/x", "/nothing"];
+    let answers = || paths.map(|path| dev.get(path));
+    let before = answers();
+
+    dev.edit("routes.yaml", "  routeKey: GET /books\n", "  routeKye: GET /books\n");
+    let place = dev.read_until(|line| line.contains("routes.yaml:").then(|| line.to_owned()));
+    assert!(place.ends_with("routes.yaml:19:3") || place.ends_with("routes.yaml:17:1"), "{place}");
+    dev.read_until(|line| line.contains("did you mean").then_some(()));
+    assert_eq!(answers(), before);
+
+    dev.edit("routes.yaml", "  routeKye: GET /books\n", "  routeKey: [GET /books\n");
+    dev.read_until(|line| line.contains("error[InvalidYaml]").then_some(()));
+    assert_eq!(answers(), before);
+
+    fs::write(dev.file("copy.yaml"), fs::read_to_string(dev.file("api.yaml")).expect("the file")).expect("written");
+    dev.read_until(|line| line.contains("is defined twice").then_some(()));
+    assert_eq!(answers(), before);
+
+    fs::remove_file(dev.file("copy.yaml")).expect("removed");
+    dev.edit("routes.yaml", "  routeKey: [GET /books\n", "  routeKey: GET /books\n");
+    dev.read_until(|line| (line == "no problems any more").then_some(()));
+    assert_eq!(answers(), before);
+}
+
+#[test]
+fn a_refused_new_route_answers_500_and_does_not_fall_through() {
+    let dev = Dev::start();
+    assert_eq!(dev.get("/catalog/new").0, 200);
+    let route = "apiVersion: tollgate.dev/v1alpha1\nkind: Route\nmetadata: {name: new, namespace: bookstore}\n\
+                 spec: {apiRef: {name: bookstore}, routeKey: GET /catalog/new, authorizationType: JTW}\n";
+    fs::write(dev.file("new.yaml"), route).expect("written");
+    dev.read_until(|line| line.contains("did you mean JWT").then_some(()));
+    assert_eq!(dev.get("/catalog/new"), (500, "{\"message\":\"Internal Server Error\"}".to_owned()));
+    assert_eq!(dev.get("/catalog/old").0, 200);
+    fs::remove_file(dev.file("new.yaml")).expect("removed");
+    dev.wait_for("/catalog/new", "\"service\":\"catalog\"");
+}
+
+#[test]
+fn what_cannot_start_says_why_and_what_to_do() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let empty = tempfile::tempdir().expect("a directory");
+    let run = |arguments: &[&str]| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        let mut program = program
+            .arg("dev")
+            .args(arguments)
+            .current_dir(empty.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut text = String::new();
+        program.stderr.take().expect("piped").read_to_string(&mut text).expect("UTF-8");
+        (program.wait().expect("it ends").code(), text)
+    };
+    let (code, text) = run(&[".", "--listen", &address]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains(&address) && text.contains("--listen"), "{text}");
+    let (code, text) = run(&["nowhere"]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("cannot read nowhere; name the directory"), "{text}");
+    assert_eq!(run(&[]).0, Some(64));
+}
