@@ -126,6 +126,11 @@ pub fn response_headers(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a `Connection` header says that its sender closes the connection after this message (RFC 9112 section 9.6).
+pub fn lists_close(connection: &HeaderValue) -> bool {
+    connection.as_bytes().split(|&byte| byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
+
 /// Adds what every answer has (H-ERR-6, H-ERR-9). `keep_alive` is for HTTP/1.1 connections that stay open.
 pub fn finish_response(headers: &mut HeaderMap, request_id: &RequestId, keep_alive: bool) {
     headers.insert(APIGW_REQUESTID, request_id.header_value());

@@ -116,12 +116,18 @@ pub(crate) struct Connections {
     open: RefCell<slab::Slab<Rc<Connection>>>,
     clock: Rc<Cell<u32>>,
     draining: Cell<bool>,
+    finishing: Cell<bool>,
 }
 
 impl Connections {
     pub(crate) fn new() -> Self {
         // The clock starts at 1, since 0 stands for "no head is being read".
-        Self { open: RefCell::default(), clock: Rc::new(Cell::new(1)), draining: Cell::new(false) }
+        Self {
+            open: RefCell::default(),
+            clock: Rc::new(Cell::new(1)),
+            draining: Cell::new(false),
+            finishing: Cell::new(false),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -139,11 +145,11 @@ impl Connections {
             in_flight: Cell::new(0),
             last_byte: Cell::new(self.clock.get()),
             head_since: Cell::new(0),
-            order: Cell::new(if self.draining.get() { Order::Finish } else { Order::Serve }),
+            order: Cell::new(if self.finishing.get() { Order::Finish } else { Order::Serve }),
             waker: RefCell::new(None),
             clock: Rc::clone(&self.clock),
         });
-        // A connection that arrives while draining still gets its first answer; `Finish` closes it after that.
+        // A connection that arrives while draining still gets its first answer, which closes it.
         let key = self.open.borrow_mut().insert(Rc::clone(&connection));
         Handle { connection, key, connections: Rc::clone(self) }
     }
@@ -168,8 +174,18 @@ impl Connections {
         self.draining.get()
     }
 
-    /// Tells every connection.
-    pub(crate) fn order_all(&self, order: Order) {
+    /// From now on connections end as soon as nothing is in flight on them.
+    pub(crate) fn finish(&self) {
+        self.finishing.set(true);
+        self.order_all(Order::Finish);
+    }
+
+    /// Ends every connection now.
+    pub(crate) fn abort(&self) {
+        self.order_all(Order::Abort);
+    }
+
+    fn order_all(&self, order: Order) {
         for (_, connection) in self.open.borrow().iter() {
             connection.give(order);
         }

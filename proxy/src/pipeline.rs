@@ -92,7 +92,7 @@ async fn staged(
     let mut record: Box<Record> = record;
     let served = &*view.served;
     // Collected before anything can fail, so that rejections carry them too (H-CORS-16).
-    let owed = respond::Owed::of(worker, served, &arrived);
+    let owed = respond::Owed::of(served, &arrived);
     let result = steps(worker, gateway, connection, served, path, arrived, &mut record).await;
     match result {
         Ok(reply) => respond::reply(reply, owed, record, in_flight),

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use crate::access_log::WorkerLog;
 use crate::authorize::TokenCaches;
-use crate::client_io::{Connections, Order};
+use crate::client_io::Connections;
 use crate::connection::{self, Kind};
 use crate::gateway::Gateway;
 use crate::metrics::{Counter, WorkerMetrics};
@@ -220,12 +220,12 @@ async fn drain(worker: &Worker, commands: &mut mpsc::UnboundedReceiver<Command>)
 
 /// Waits for what is in flight.
 async fn finish(worker: &Worker) {
-    worker.connections.order_all(Order::Finish);
+    worker.connections.finish();
     let end = tokio::time::Instant::now() + worker.settings.drain.max;
     while worker.connections.len() > 0 {
         if tokio::time::Instant::now() >= end {
             warn!(connections = worker.connections.len(), "drain took too long: closing what is left");
-            worker.connections.order_all(Order::Abort);
+            worker.connections.abort();
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tollgate_engine::snapshot::{ContentHash, Unit, UnitId, UnitReport};
 use tollgate_engine::throttle::AccountLimit;
@@ -131,6 +131,15 @@ impl Gateway {
         let text = self.metrics.encode();
         let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
         line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
+    /// Waits until a metric has this value.
+    pub fn await_metric(&self, series: &str, value: f64) {
+        let begun = Instant::now();
+        while (self.metric(series) - value).abs() > 1e-6 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{series} is {}, not {value}", self.metric(series));
+            std::thread::yield_now();
+        }
     }
 
     /// Stops the gateway and gives the access log.

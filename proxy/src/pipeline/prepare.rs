@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::header::TRANSFER_ENCODING;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Uri, Version};
+use http::{HeaderMap, HeaderValue, Request, Uri, Version};
 use hyper::body::{Body, Incoming};
 use tollgate_engine::deployment::{Backend, Call, Destination, HttpCall, LambdaCall, OutgoingPath, Route, Target};
 use tollgate_engine::forward::{self, DEFAULT_VIA, Onward};
@@ -58,7 +59,7 @@ pub(super) enum Addresses<'s> {
 /// Prepares the call.
 ///
 /// # Errors
-/// The route has nothing to call, the body is announced as too large, or a stage variable is missing.
+/// The route has nothing to call, the body is announced as too large or is coded, or a stage variable is missing.
 pub(super) fn call<'s>(
     caller: Authorized<'s>,
     gateway: &Gateway,
@@ -75,6 +76,9 @@ pub(super) fn call<'s>(
     let announced = arrived.body.size_hint();
     if announced.lower() > payload_bytes {
         return Err(Reject::PayloadTooLarge.into());
+    }
+    if announced.exact().is_none() && is_coded(&arrived.head.headers) {
+        return Err(Reject::BadRequest.into());
     }
     let Call { timeout, backend } = matched.served.stage.calls[number].as_ref().map_err(|reject| *reject)?;
     record.integration = Some(crate::record::Integration::default());
@@ -111,6 +115,12 @@ pub(super) fn call<'s>(
         _ => unreachable!("targets are made from the calls' destinations, one for one"),
     };
     Ok(Prepared { deadline, addresses, tls, payload_bytes, kind })
+}
+
+/// Whether a body has a transfer coding beside `chunked`. Forwarding ends transfer codings, and we undo no other one (RFC 9112
+/// section 6.1), so the backend would take coded bytes for the body.
+fn is_coded(headers: &HeaderMap) -> bool {
+    headers.get_all(TRANSFER_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
 fn has_scopes(route: &Route) -> bool {

@@ -19,17 +19,17 @@ use crate::worker::Worker;
 pub(super) struct Owed<'s> {
     cors: Option<&'s Cors>,
     origin: Option<HeaderValue>,
-    /// The connection is to be closed: the worker drains.
-    close: bool,
+    /// The client will close the connection.
+    last: bool,
     head_request: bool,
 }
 
 impl<'s> Owed<'s> {
-    pub(super) fn of(worker: &Worker, served: &'s Served, arrived: &Arrived) -> Self {
+    pub(super) fn of(served: &'s Served, arrived: &Arrived) -> Self {
         let cors = served.stage.deployment.as_ref().and_then(|deployment| deployment.cors.as_ref());
         let origin = cors.and_then(|_| arrived.head.headers.get(ORIGIN).cloned());
         let head_request = arrived.head.method == Method::HEAD;
-        Self { cors, origin, close: worker.connections.draining(), head_request }
+        Self { cors, origin, last: is_last(arrived), head_request }
     }
 
     /// CORS headers of an actual request (H-CORS-13 to H-CORS-17), the id, and what becomes of the connection.
@@ -38,15 +38,35 @@ impl<'s> Owed<'s> {
             cors::strip(headers);
             cors.actual(self.origin.as_ref(), headers);
         }
-        finish(headers, record.request_id, record.version, self.close);
+        self.finish(headers, record);
+    }
+
+    fn finish(&self, headers: &mut HeaderMap, record: &Record) {
+        // Asked now, since draining may have begun after the request had.
+        let ending = Ending { last: self.last, draining: record.worker.connections.draining() };
+        finish(headers, record.request_id, record.version, ending);
     }
 }
 
-/// The headers of every response (H-ERR-6, H-ERR-9).
-fn finish(headers: &mut HeaderMap, id: tollgate_engine::request_id::RequestId, version: Version, close: bool) {
-    let http1 = version != Version::HTTP_2;
-    forward::finish_response(headers, &id, http1 && !close && version == Version::HTTP_11);
-    if http1 && close {
+/// Whether a connection ends with a response.
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    /// The client said so.
+    last: bool,
+    /// The gateway leaves.
+    draining: bool,
+}
+
+/// Whether the client sends nothing more on this connection.
+fn is_last(arrived: &Arrived) -> bool {
+    let value = arrived.head.headers.get(CONNECTION);
+    value.is_some_and(forward::lists_close)
+}
+
+/// The headers of every response (H-ERR-6, H-ERR-9). The connection writes `close` itself where the client has said it.
+fn finish(headers: &mut HeaderMap, id: tollgate_engine::request_id::RequestId, version: Version, ending: Ending) {
+    forward::finish_response(headers, &id, version == Version::HTTP_11 && !ending.draining && !ending.last);
+    if ending.draining && version != Version::HTTP_2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
@@ -65,7 +85,8 @@ pub(super) fn without_stage(
         _ => Counter::RejectedUnmatched,
     });
     let mut response = error(reject, in_flight);
-    finish(response.headers_mut(), arrived.request_id, arrived.head.version, worker.connections.draining());
+    let ending = Ending { last: is_last(arrived), draining: worker.connections.draining() };
+    finish(response.headers_mut(), arrived.request_id, arrived.head.version, ending);
     response
 }
 
@@ -117,7 +138,7 @@ pub(super) fn stop(stop: Stop, owed: Owed<'_>, mut record: Box<Record>, in_fligh
             {
                 cors.preflight(owed.origin.as_ref(), response.headers_mut());
             }
-            finish(response.headers_mut(), record.request_id, record.version, owed.close);
+            owed.finish(response.headers_mut(), &record);
             response
         }
     };
