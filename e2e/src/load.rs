@@ -58,8 +58,15 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
     thread: JoinHandle<Result<Tally>>,
+}
+
+/// What is known while it runs.
+#[derive(Debug, Default)]
+struct Counts {
+    answered: AtomicUsize,
+    failures: Mutex<BTreeMap<String, usize>>,
 }
 
 /// How it went.
@@ -81,18 +88,25 @@ impl Load {
     /// Starts it.
     pub fn start(plan: Plan) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let answered = Arc::new(AtomicUsize::new(0));
-        let shared = (stop.clone(), answered.clone());
+        let counts = Arc::new(Counts::default());
+        let shared = (stop.clone(), counts.clone());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             Ok(runtime.block_on(all(Arc::new(plan), &shared.0, &shared.1)))
         });
-        Self { stop, answered, thread }
+        Self { stop, counts, thread }
     }
 
     /// How many requests were answered as they should so far.
     pub fn answered(&self) -> usize {
-        self.answered.load(Ordering::Relaxed)
+        self.counts.answered.load(Ordering::Relaxed)
+    }
+
+    /// An error when a request has failed so far.
+    pub fn no_failure_yet(&self) -> Result<()> {
+        let failures = self.counts.failures.lock().expect("no holder of this lock panics");
+        ensure!(failures.is_empty(), "of {} requests failed: {failures:?}", self.answered());
+        Ok(())
     }
 
     /// Lets the requests under way finish, and tells how it went.
@@ -125,10 +139,10 @@ impl Tally {
     }
 }
 
-async fn all(plan: Arc<Plan>, stop: &Arc<AtomicBool>, answered: &Arc<AtomicUsize>) -> Tally {
+async fn all(plan: Arc<Plan>, stop: &Arc<AtomicBool>, counts: &Arc<Counts>) -> Tally {
     let mut clients = JoinSet::new();
     for turn in 0..plan.connections {
-        clients.spawn(Client { plan: plan.clone(), stop: stop.clone(), answered: answered.clone() }.run(turn));
+        clients.spawn(Client { plan: plan.clone(), stop: stop.clone(), counts: counts.clone() }.run(turn));
     }
     clients.join_all().await.into_iter().fold(Tally::default(), Tally::and)
 }
@@ -137,8 +151,10 @@ async fn all(plan: Arc<Plan>, stop: &Arc<AtomicBool>, answered: &Arc<AtomicUsize
 struct Client {
     plan: Arc<Plan>,
     stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
 }
+
+type Sender = SendRequest<Full<bytes::Bytes>>;
 
 /// What became of one request.
 enum Outcome {
@@ -158,44 +174,53 @@ impl Client {
         let mut turn = first;
         while !self.stop.load(Ordering::Relaxed) {
             turn += 1;
-            let mut sender = match connection.take() {
-                Some(sender) => sender,
-                None => match open(self.plan.targets.pick(turn)).await {
-                    Ok(sender) => {
-                        tally.opened += 1;
-                        sender
-                    }
-                    Err(kind) => {
-                        *tally.failures.entry(kind).or_default() += 1;
-                        tokio::time::sleep(self.plan.pause).await;
-                        continue;
-                    }
-                },
-            };
             let start = Instant::now();
-            let request = &self.plan.requests[turn % self.plan.requests.len()];
-            let exchange = tokio::time::timeout(LIMIT, send(&mut sender, request));
-            match exchange.await.unwrap_or_else(|_| Outcome::Failed("no answer in time".to_owned())) {
-                Outcome::Kept => {
+            match self.one(turn, &mut connection, &mut tally).await {
+                Ok(true) => {
                     tally.answered += 1;
-                    connection = Some(sender);
+                    tally.slowest = tally.slowest.max(start.elapsed());
+                    self.counts.answered.fetch_add(1, Ordering::Relaxed);
                 }
-                Outcome::Ended => tally.answered += 1,
-                Outcome::NotSent => {
-                    tally.closed_unannounced += 1;
-                    continue;
+                Ok(false) => continue,
+                Err(kind) => {
+                    let mut failures = self.counts.failures.lock().expect("no holder of this lock panics");
+                    *failures.entry(kind.clone()).or_default() += 1;
+                    *tally.failures.entry(kind).or_default() += 1;
                 }
-                Outcome::Failed(kind) => *tally.failures.entry(kind).or_default() += 1,
             }
-            tally.slowest = tally.slowest.max(start.elapsed());
-            self.answered.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(self.plan.pause).await;
         }
         tally
     }
+
+    /// Sends one request, on a new connection when there is none. False when the connection turned out to be closed already.
+    async fn one(&self, turn: usize, connection: &mut Option<Sender>, tally: &mut Tally) -> Result<bool, String> {
+        let mut sender = match connection.take() {
+            Some(sender) => sender,
+            None => {
+                let sender = open(self.plan.targets.pick(turn)).await?;
+                tally.opened += 1;
+                sender
+            }
+        };
+        let request = &self.plan.requests[turn % self.plan.requests.len()];
+        let exchange = tokio::time::timeout(LIMIT, send(&mut sender, request));
+        match exchange.await.unwrap_or_else(|_| Outcome::Failed("no answer in time".to_owned())) {
+            Outcome::Kept => {
+                *connection = Some(sender);
+                Ok(true)
+            }
+            Outcome::Ended => Ok(true),
+            Outcome::NotSent => {
+                tally.closed_unannounced += 1;
+                Ok(false)
+            }
+            Outcome::Failed(kind) => Err(kind),
+        }
+    }
 }
 
-async fn open(address: SocketAddr) -> Result<SendRequest<Full<bytes::Bytes>>, String> {
+async fn open(address: SocketAddr) -> Result<Sender, String> {
     let stream = TcpStream::connect(address).await.map_err(|error| format!("connect: {}", error.kind()))?;
     let _ = stream.set_nodelay(true);
     let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| format!("handshake: {error}"))?;
@@ -204,7 +229,7 @@ async fn open(address: SocketAddr) -> Result<SendRequest<Full<bytes::Bytes>>, St
     Ok(sender)
 }
 
-async fn send(sender: &mut SendRequest<Full<bytes::Bytes>>, request: &Request) -> Outcome {
+async fn send(sender: &mut Sender, request: &Request) -> Outcome {
     let built = request.build().expect("requests of a plan are well-formed");
     if sender.ready().await.is_err() {
         return Outcome::NotSent;

@@ -53,15 +53,13 @@ impl Node {
         Cluster::connect(&self.path().join("admin.kubeconfig")).await
     }
 
-    /// Makes an image of programs, which all lie at its root; the first is what it starts. Returns the archive.
-    pub fn image(&self, name: &str, files: &[PathBuf]) -> Result<PathBuf> {
+    /// Makes the image that the Dockerfile makes, of our three programs, under a name. Returns the archive.
+    pub fn tollgate_image(&self, name: &str) -> Result<PathBuf> {
         let archive = self.path().join(format!("{}.tar", name.replace(['/', ':'], "-")));
-        let base = |file: &Path| file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let first = files.first().context("an image without a program")?;
         let mut image = Command::new(script("image"));
-        image.arg(name).arg(&archive).arg(format!("/{}", base(first)));
-        for file in files {
-            image.arg(format!("{}:/{}", file.display(), base(file)));
+        image.arg(name).arg(&archive).arg("/tollgate");
+        for program in ["tollgate", "tollgate-controller", "tollgate-proxy"] {
+            image.arg(format!("{}:/{program}", programs::ours(program)?.display()));
         }
         output(&mut image)?;
         Ok(archive)
@@ -76,6 +74,24 @@ impl Node {
     /// Runs helm on the node and returns what it printed.
     pub fn helm(&self, args: &[&str]) -> Result<String> {
         output(programs::cluster("helm")?.args(args).env("KUBECONFIG", self.path().join("admin.kubeconfig")))
+    }
+
+    /// What its pods say and what happened, for a look after a failure.
+    pub fn story(&self) -> String {
+        let kubectl = |args: &str| {
+            let mut kubectl = Command::new(self.path().join("bin/kubectl"));
+            kubectl.args(args.split(' ')).env("KUBECONFIG", self.path().join("admin.kubeconfig"));
+            output(&mut kubectl).unwrap_or_else(|error| format!("{error:#}"))
+        };
+        [
+            "get pods -A -o wide",
+            "get events -A --sort-by=.lastTimestamp",
+            "get tollgate -A",
+            "logs -n tollgate-system -l app.kubernetes.io/name=tollgate --all-containers --prefix --tail=40",
+            "logs -n tollgate-system -l app.kubernetes.io/name=tollgate --all-containers --prefix --tail=20 --previous",
+        ]
+        .map(|args| format!("--- kubectl {args}\n{}", kubectl(args)))
+        .join("\n")
     }
 
     /// Where its files are.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, anyhow, bail};
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind, Status};
 use kube::{Api, Client, Config};
@@ -79,11 +79,7 @@ impl Cluster {
     pub async fn apply(&self, namespace: &str, object: Value) -> Result<Value> {
         let name = text(&object, "/metadata/name").with_context(|| format!("no name in {object}"))?.to_owned();
         let kind = text(&object, "/kind").unwrap_or_default().to_owned();
-        let parameters = PatchParams {
-            field_validation: Some(kube::api::ValidationDirective::Strict),
-            ..PatchParams::apply(FIELD_MANAGER).force()
-        };
-        let applied = self.api(&object, namespace)?.patch(&name, &parameters, &Patch::Apply(object)).await;
+        let applied = self.api(&object, namespace)?.patch(&name, &strict(), &Patch::Apply(object)).await;
         Ok(serde_json::to_value(applied.with_context(|| format!("applying {kind} {name}"))?)?)
     }
 
@@ -96,6 +92,17 @@ impl Cluster {
     /// Offers an object that is to be refused; an error when it is taken.
     pub async fn refused(&self, namespace: &str, object: Value) -> Result<Refusal> {
         match self.offer(namespace, object).await {
+            Ok(taken) => bail!("the API server took {}", serde_json::to_string(&taken)?),
+            Err(kube::Error::Api(status)) => Ok(Refusal(status)),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// Offers a change of an existing object that is to be refused; an error when it is taken.
+    pub async fn update_refused(&self, namespace: &str, object: Value) -> Result<Refusal> {
+        let name = text(&object, "/metadata/name").with_context(|| format!("no name in {object}"))?.to_owned();
+        let parameters = PatchParams { dry_run: true, ..strict() };
+        match self.api(&object, namespace)?.patch(&name, &parameters, &Patch::Apply(object)).await {
             Ok(taken) => bail!("the API server took {}", serde_json::to_string(&taken)?),
             Err(kube::Error::Api(status)) => Ok(Refusal(status)),
             Err(other) => Err(other.into()),
@@ -227,6 +234,11 @@ impl Cluster {
         let namespace = text(object, "/metadata/namespace").unwrap_or(namespace);
         Ok(Api::namespaced_with(self.client.clone(), namespace, &resource))
     }
+}
+
+/// Server-side apply as these tests do it.
+fn strict() -> PatchParams {
+    PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply(FIELD_MANAGER).force() }
 }
 
 /// The objects of a YAML text; empty documents are left out.

@@ -45,6 +45,11 @@ impl Request {
         Self { method: Method::POST, body: body.into(), ..Self::get(path) }
     }
 
+    /// `OPTIONS path`.
+    pub fn options(path: &str) -> Self {
+        Self { method: Method::OPTIONS, ..Self::get(path) }
+    }
+
     /// Sets the Host header.
     #[must_use]
     pub fn host(self, host: &str) -> Self {

@@ -14,8 +14,7 @@ const INTRODUCTION: &str = "\
 Installs two controllers and a fleet of proxies:
 
 ```
-helm install tollgate charts/tollgate --namespace tollgate --create-namespace --wait \\
-  --set image.repository=REGISTRY/tollgate --set image.tag=TAG
+helm install tollgate charts/tollgate --namespace tollgate --create-namespace --wait
 ```
 
 The namespace may enforce the `restricted` Pod Security level. The proxies' ServiceAccount has no rights. `helm upgrade` also upgrades

@@ -1,0 +1,167 @@
+//! A release in real pods: installed, used, upgraded, rolled back and drained.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tollgate_e2e::{Answer, Load, Plan, Request, Targets, eventually, root, suite};
+
+use crate::Shared;
+
+/// What the image holds, each at its root.
+pub(crate) const PROGRAMS: [&str; 3] = ["tollgate", "tollgate-controller", "tollgate-proxy"];
+
+const NAMESPACE: &str = "tollgate-system";
+/// As the example and the chart name it.
+const REPOSITORY: &str = "ghcr.io/tollgate/tollgate";
+/// The host under which the example is reached.
+const BOOKSTORE: &str = "bookstore.bookstore.localhost";
+
+pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
+    vec![
+        suite::test("release::the_example_gets_ready_and_answers", shared, example),
+        suite::test("release::proxies_have_no_rights", shared, no_rights),
+        suite::test("release::upgrade_rollback_and_drain_lose_no_request", shared, no_request_lost),
+    ]
+}
+
+/// Installs the release, unless it is, into a namespace that takes restricted pods only.
+async fn installed(shared: &Shared) -> Result<()> {
+    let (node, cluster) = (shared.node(), shared.cluster());
+    if node.helm(&["status", "tollgate", "-n", NAMESPACE]).is_ok() {
+        return Ok(());
+    }
+    let archive = node.tollgate_image(&format!("{REPOSITORY}:{}", env!("CARGO_PKG_VERSION")))?;
+    node.load(&archive)?;
+    let enforce = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+    let namespace =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": enforce}});
+    cluster.apply("", namespace).await?;
+    helm(shared, "install", &[])
+}
+
+/// `helm install` or `upgrade`, waiting for it, with drains that do not hold up the tests.
+fn helm(shared: &Shared, command: &str, values: &[&str]) -> Result<()> {
+    let chart = root().join("charts/tollgate").display().to_string();
+    let mut args = vec![command, "tollgate", &chart, "-n", NAMESPACE, "--wait", "--timeout", "2m"];
+    for value in ["proxy.drain.minSeconds=2", "proxy.drain.maxSeconds=10"].iter().chain(values) {
+        args.extend(["--set", value]);
+    }
+    shared.node().helm(&args)?;
+    Ok(())
+}
+
+/// The address of the proxies' Service.
+async fn front(shared: &Shared) -> Result<SocketAddr> {
+    let service = shared.cluster().get("v1", "Service", NAMESPACE, "tollgate-proxy").await?;
+    let address = service["spec"]["clusterIP"].as_str().context("the Service has no address")?;
+    Ok(SocketAddr::new(address.parse()?, 80))
+}
+
+/// Applies the example as it is in the repository and waits until all of it is Ready.
+async fn example_applied(shared: &Shared) -> Result<()> {
+    installed(shared).await?;
+    let cluster = shared.cluster();
+    cluster.kubectl(&["apply", "-f", &root().join("examples/bookstore").display().to_string()])?;
+    cluster.kubectl(&[
+        "-n",
+        "bookstore",
+        "wait",
+        "--for=condition=Available",
+        "deployment",
+        "--all",
+        "--timeout=60s",
+    ])?;
+    let kinds = "httpapi,route,integration,authorizer,stage,apideployment";
+    cluster.kubectl(&["-n", "bookstore", "wait", "--for=condition=Ready", kinds, "--all", "--timeout=60s"])?;
+    Ok(())
+}
+
+async fn example(shared: &Shared) -> Result<()> {
+    example_applied(shared).await?;
+    let front = front(shared).await?;
+    let ask = async |request: Request| request.host(BOOKSTORE).send(front).await;
+
+    let book = ask(Request::get("/books/7")).await?.expect(200)?.json()?;
+    ensure!(book == json!({"route": "GET /books/{id}", "book": "7", "edition": "first"}), "{book}");
+    let book = ask(Request::get("/beta/books/7")).await?.expect(200)?.json()?;
+    ensure!(book["edition"] == "second", "{book}");
+    let catalog = ask(Request::get("/catalog/shelves?floor=2")).await?.expect(200)?.json()?;
+    ensure!(catalog["path"] == "/shelves" && catalog["query"] == "floor=2", "{catalog}");
+
+    let order = || Request::post("/orders", r#"{"isbn":"7"}"#).header("content-type", "application/json");
+    ask(order()).await?.expect(401)?;
+    let token = ask(Request::post("/token", "sub=alice&scope=orders%2Fwrite")).await?.expect(200)?.json()?;
+    let token = token["access_token"].as_str().context("no access_token")?.to_owned();
+    // The proxy that answers may not have fetched the issuer's keys yet.
+    let order = eventually("an order with a token", async || {
+        ask(order().header("authorization", &format!("Bearer {token}"))).await?.expect(201)
+    })
+    .await?;
+    ensure!(text(&order).contains("isbn"), "{order:?}");
+
+    let preflight = Request::options("/books")
+        .header("origin", "https://shop.example.com")
+        .header("access-control-request-method", "GET");
+    let preflight = ask(preflight).await?.expect(204)?;
+    ensure!(preflight.headers["access-control-allow-origin"] == "https://shop.example.com", "{preflight:?}");
+    ask(Request::get("/nowhere")).await?.expect(404)?;
+    Ok(())
+}
+
+async fn no_rights(shared: &Shared) -> Result<()> {
+    installed(shared).await?;
+    let cluster = shared.cluster();
+    let rights = cluster.rights(NAMESPACE, "tollgate-proxy").await?;
+    let anybody = cluster.rights(NAMESPACE, "an-account-that-nobody-mentions").await?;
+    ensure!(rights == anybody, "a proxy may do more than any account: {rights:?}");
+    let pods = cluster.list("v1", "Pod", NAMESPACE).await?;
+    for pod in pods.iter().filter(|pod| pod["spec"]["serviceAccountName"] == "tollgate-proxy") {
+        let mounts = pod.pointer("/spec/containers/0/volumeMounts").and_then(Value::as_array);
+        let api_token = |mount: &Value| mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount";
+        ensure!(!mounts.into_iter().flatten().any(api_token), "a proxy holds a token for the API: {pod}");
+    }
+    Ok(())
+}
+
+async fn no_request_lost(shared: &Shared) -> Result<()> {
+    example_applied(shared).await?;
+    let (node, cluster) = (shared.node(), shared.cluster());
+    let next = format!("{REPOSITORY}:next");
+    node.load(&node.tollgate_image(&next)?)?;
+    let load = Load::start(Plan {
+        targets: Targets::new(&[front(shared).await?]),
+        requests: ["/books/1", "/catalog/2"].map(|path| Request::get(path).host(BOOKSTORE)).to_vec(),
+        connections: 8,
+        pause: Duration::from_millis(10),
+    });
+
+    helm(
+        shared,
+        "upgrade",
+        &["proxy.log=info\\,tollgate_proxy=debug", "controller.log=info\\,tollgate_controller=debug"],
+    )?;
+    load.no_failure_yet().context("a change of values")?;
+    helm(shared, "upgrade", &["image.tag=next"])?;
+    load.no_failure_yet().context("a new image")?;
+    node.helm(&["rollback", "tollgate", "1", "-n", NAMESPACE, "--wait", "--timeout", "2m"])?;
+    load.no_failure_yet().context("a rollback")?;
+
+    let pods = cluster.list("v1", "Pod", NAMESPACE).await?;
+    let proxies = pods.iter().filter(|pod| pod["spec"]["serviceAccountName"] == "tollgate-proxy");
+    let one = proxies.filter_map(|pod| pod["metadata"]["name"].as_str()).next().context("no proxy runs")?;
+    // Waits until the pod is gone, so until it has drained.
+    cluster.kubectl(&["-n", NAMESPACE, "delete", "pod", one, "--timeout=60s"])?;
+    cluster.kubectl(&["-n", NAMESPACE, "rollout", "status", "deployment/tollgate-proxy", "--timeout=60s"])?;
+
+    let tally = load.stop()?;
+    println!("{tally:?}");
+    tally.flawless(true)
+}
+
+fn text(answer: &Answer) -> String {
+    String::from_utf8_lossy(&answer.body).into_owned()
+}
