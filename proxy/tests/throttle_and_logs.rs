@@ -74,9 +74,9 @@ fn zeros_refuse_everything() {
     }
 }
 
-/// Promise P6: the same stage and route keep their level, whatever else a publish changes; another stage has its own.
+/// The same stage and route keep their level, whatever else a publish changes; another stage has its own.
 ///
-/// Proves H-STAGE-6.
+/// Proves P6, H-STAGE-6.
 #[test]
 fn meters_keep_their_level_over_a_publish() {
     let stage = |name: &str, limit: u32| json!({"stageName": name, "defaultRouteSettings": burst(limit)});
