@@ -138,29 +138,21 @@ impl Bucket {
         }
     }
 
-    /// Goes over from one limit to another and keeps the level, which is only cut to the new capacity (promise P6): a change never
-    /// refills a bucket. A bucket that refused everything is empty.
+    /// A bucket for another limit with this one's level, which is only cut to the new capacity (promise P6): a change never refills a
+    /// bucket. A bucket that refused everything is empty.
     ///
-    /// Tokens taken while this runs are counted; the level is rounded down by less than a tick.
-    pub fn retune(&self, old: &Limit, new: &Limit, now_ns: u64) {
-        if old == new {
-            return;
-        }
+    /// This one stays as it is: requests that began with the old limit must not be measured against a level in the new limit's ticks.
+    /// The level is rounded down by less than a tick.
+    #[must_use]
+    pub fn retuned(&self, old: &Limit, new: &Limit, now_ns: u64) -> Self {
         let now = ticks(now_ns);
-        let retuned = |full_at: u64| {
-            let missing = full_at.saturating_sub(now).min(old.capacity);
-            let level = old.capacity - missing;
-            // Tokens are ticks by interval: the same tokens have `interval` new over old as many ticks.
-            let level = if old.refuses_all() {
-                0
-            } else {
-                u128::from(level) * u128::from(new.interval) / u128::from(old.interval)
-            };
-            let level = u64::try_from(level).unwrap_or(u64::MAX).min(new.capacity);
-            Some(now.saturating_add(new.capacity - level))
-        };
-        let update = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, retuned);
-        debug_assert!(update.is_ok(), "the closure always has a value");
+        let missing = self.full_at.load(Ordering::Relaxed).saturating_sub(now).min(old.capacity);
+        let level = old.capacity - missing;
+        // Tokens are ticks by interval: the same tokens have `interval` new over old as many ticks.
+        let level =
+            if old.refuses_all() { 0 } else { u128::from(level) * u128::from(new.interval) / u128::from(old.interval) };
+        let level = u64::try_from(level).unwrap_or(u64::MAX).min(new.capacity);
+        Self { full_at: AtomicU64::new(now.saturating_add(new.capacity - level)) }
     }
 
     /// Whole tokens in the bucket.

@@ -48,15 +48,17 @@ impl Meters {
         Self::default()
     }
 
-    /// The bucket of a route, retuned if its limit has changed.
+    /// The bucket of a route. If its limit has changed it is a new one with the level of the old.
     ///
-    /// Requests that still run on the old configuration take from the retuned bucket with their old limit for the moment until it is
-    /// gone; that is within what H-THR-6 allows.
+    /// Requests that still run on the old configuration take from the old bucket for the moment until it is gone; that is within what
+    /// H-THR-6 allows.
     pub fn bucket(&self, key: MeterKey, limit: Limit, now_ns: u64) -> Arc<Bucket> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = buckets.get_mut(&key) {
-            known.bucket.retune(&known.limit, &limit, now_ns);
-            known.limit = limit;
+            if known.limit != limit {
+                known.bucket = Arc::new(known.bucket.retuned(&known.limit, &limit, now_ns));
+                known.limit = limit;
+            }
             known.unused_since = None;
             return Arc::clone(&known.bucket);
         }

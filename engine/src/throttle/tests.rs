@@ -48,7 +48,7 @@ fn extreme_limits_do_not_overflow() {
         for now in [0, SECOND, u64::MAX / 16, u64::MAX] {
             let bucket = Bucket::new();
             assert!(bucket.take(&limit, now) || now > u64::MAX / 16 - 1, "{rate} {burst} at {now}");
-            bucket.retune(&limit, &Limit::new(3.0, 7), now);
+            let bucket = bucket.retuned(&limit, &Limit::new(3.0, 7), now);
             bucket.take(&Limit::new(3.0, 7), now);
         }
     }
@@ -158,6 +158,21 @@ fn arrivals() -> impl Strategy<Value = Vec<u64>> {
     prop::collection::vec(gap, 1..200)
 }
 
+/// Workers learn of a new limit one after the other; whoever still has the old one must find the bucket as it was (promise P6).
+#[test]
+fn a_raised_limit_refuses_nobody_meanwhile() {
+    let meters = Meters::new();
+    let key = || MeterKey { api_id: "a".into(), stage: "s".into(), route_key: "GET /".into() };
+    let (old, new) = (Limit::new(1000.0, 2000), Limit::new(100_000.0, 1_000_000));
+    let before = meters.bucket(key(), old, 0);
+    for _ in 0..500 {
+        assert!(before.take(&old, 0));
+    }
+    let after = meters.bucket(key(), new, 0);
+    assert_eq!((before.level(&old, 0), after.level(&new, 0)), (1500, 1500));
+    assert!(before.take(&old, 0) && after.take(&new, 0));
+}
+
 proptest! {
     /// Proves H-THR-1.
     #[test]
@@ -213,11 +228,11 @@ proptest! {
             bucket.take(&old, 0);
         }
         let before = bucket.level(&old, later);
-        bucket.retune(&old, &new, later);
+        let bucket = bucket.retuned(&old, &new, later);
         let expected = before.min(new.capacity / new.interval);
         let after = bucket.level(&new, later);
         prop_assert!(after == expected || after + 1 == expected, "{} tokens became {}", before, after);
-        bucket.retune(&new, &new, later);
+        let bucket = bucket.retuned(&new, &new, later);
         prop_assert_eq!(bucket.level(&new, later), after);
     }
 
@@ -225,9 +240,9 @@ proptest! {
     fn a_bucket_that_refused_everything_starts_empty(rate in 0.1..1000.0_f64, burst in 1..1000_u32) {
         let new = Limit::new(rate, burst);
         let bucket = Bucket::new();
-        bucket.retune(&Limit::REFUSE_ALL, &new, SECOND);
+        let bucket = bucket.retuned(&Limit::REFUSE_ALL, &new, SECOND);
         prop_assert!(!bucket.take(&new, SECOND));
-        bucket.retune(&new, &Limit::REFUSE_ALL, SECOND);
+        let bucket = bucket.retuned(&new, &Limit::REFUSE_ALL, SECOND);
         prop_assert!(!bucket.take(&Limit::REFUSE_ALL, 2 * SECOND));
     }
 }
