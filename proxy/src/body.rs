@@ -9,7 +9,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use http::Version;
+use http::header::EXPECT;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::client_io::Connection;
@@ -28,6 +31,71 @@ pub(crate) enum BodyError {
     /// The other side broke off.
     #[error("body broke off")]
     Broken(#[source] hyper::Error),
+}
+
+/// The body of a client's request.
+///
+/// Given up before its end, it is read on and thrown away: closing a connection with bytes unread resets it, and a reset may overtake
+/// the answer that says why nobody wanted them.
+#[derive(Debug)]
+pub(crate) struct ClientBody {
+    incoming: Option<Incoming>,
+    /// Absent when there is nothing to read on.
+    read_on: Option<Rc<Connection>>,
+}
+
+/// More than AWS would take (H-SIZE-2); a client that goes on beyond it is cut off.
+const READ_ON_BYTES: usize = 16 * 1024 * 1024;
+
+impl ClientBody {
+    /// HTTP/2 ends a stream without closing its connection, and a client that waits for leave to send (`Expect`) is not to be given it.
+    pub(crate) fn new(incoming: Incoming, head: &http::request::Parts, connection: &Rc<Connection>) -> Self {
+        let read_on =
+            !incoming.is_end_stream() && head.version != Version::HTTP_2 && !head.headers.contains_key(EXPECT);
+        Self { incoming: Some(incoming), read_on: read_on.then(|| Rc::clone(connection)) }
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.get_mut().incoming {
+            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for ClientBody {
+    fn drop(&mut self) {
+        if let Some(connection) = self.read_on.take()
+            && let Some(incoming) = self.incoming.take()
+            && !incoming.is_end_stream()
+        {
+            tokio::task::spawn_local(read_on(incoming, InFlight::begin(&connection)));
+        }
+    }
+}
+
+/// Reads what a client still sends. It counts as in flight, so that the deadline of bodies holds and not that of heads.
+async fn read_on(mut incoming: Incoming, _in_flight: InFlight) {
+    let mut bytes = 0;
+    while let Some(Ok(frame)) = incoming.frame().await {
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+        if bytes > READ_ON_BYTES {
+            return;
+        }
+    }
 }
 
 /// What a request body has done so far, seen by the pipeline while hyper owns the body.
@@ -51,7 +119,7 @@ pub(crate) enum UpstreamBody {
     /// A body that is known whole, e.g. a function's event.
     Full(Option<Bytes>),
     /// The client's body as it comes in.
-    Client { incoming: Incoming, limit: u64, passed: Rc<Passed> },
+    Client { incoming: ClientBody, limit: u64, passed: Rc<Passed> },
 }
 
 impl Body for UpstreamBody {

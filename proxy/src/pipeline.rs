@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use tollgate_engine::reject::Reject;
 use tollgate_engine::request_id::RequestId;
 
-use crate::body::{InFlight, ReplyBody};
+use crate::body::{ClientBody, InFlight, ReplyBody};
 use crate::client_io::Connection;
 use crate::gateway::Gateway;
 use crate::record::Record;
@@ -31,7 +31,7 @@ struct Arrived {
     /// For the trace id, should the client have sent none.
     trace_random: [u8; 12],
     head: http::request::Parts,
-    body: Incoming,
+    body: ClientBody,
 }
 
 /// Why a request does not reach its integration, or has no answer from it. A name, not a truth value: an answer is not a failure.
@@ -66,6 +66,7 @@ pub(crate) async fn serve(
     let request_id = RequestId::from_random(worker.random());
     let received_ms = worker.clock.unix_milliseconds(started);
     let (head, body) = request.into_parts();
+    let body = ClientBody::new(body, &head, connection);
     let trace_random = worker.random();
     let arrived = Arrived { request_id, started, received_ms, trace_random, head, body };
 

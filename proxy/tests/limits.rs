@@ -8,7 +8,9 @@ use std::sync::mpsc;
 use http::Response;
 use http_body_util::Full;
 use serde_json::{Value, json};
-use tollgate_testkit::{Api, Gateway, Reply, backend, echo, function, http, invoked, raw_backend};
+use tollgate_testkit::{
+    Api, Gateway, Issuer, Reply, backend, echo, function, http, invoked, raw_backend, unused_address,
+};
 
 const MEGABYTES_10: usize = 10 * 1024 * 1024;
 const TOO_LARGE: (u16, &str) = (413, r#"{"message":"Request Entity Too Large"}"#);
@@ -241,4 +243,53 @@ fn a_client_that_has_read_enough() {
     client.until("first").unwrap();
     drop(client);
     assert!(events.recv().unwrap());
+}
+
+/// Who is refused while still sending gets to read why, and the connection goes on. Closing it with bytes unread would reset it, and a
+/// reset may overtake the answer.
+#[test]
+fn the_body_of_a_refused_request_is_read_to_its_end() {
+    let mut closed = at(measuring());
+    closed["route"] = json!({"authorization": {"type": "JWT", "authorizer": "jwt"}});
+    let early = raw_backend(|_, mut connection| {
+        connection.until("\r\n\r\n");
+        connection.send(b"HTTP/1.1 409 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        connection.finish();
+        connection.rest();
+    });
+    let api = Api::new(&[
+        ("POST /closed", closed),
+        ("POST /gone", at(unused_address())),
+        ("POST /early", at(early)),
+        ("POST /empty", json!({"route": {"target": {"type": "none"}}})),
+        ("POST /a", at(measuring())),
+    ])
+    .set("authorizers", json!({"jwt": Issuer::new(&[]).authorizer("shop")}))
+    .set("limits", json!({"payloadBytes": 2_000_000}));
+    let gateway = serving(&api);
+    let body = vec![b'x'; 1_000_000];
+    let mut client = gateway.connect();
+    for (path, status) in [("/none", 404), ("/closed", 401), ("/gone", 503), ("/empty", 500), ("/early", 409)] {
+        client.send(format!("POST {path} {HEAD}Content-Length: {}\r\n\r\n", body.len()).as_bytes());
+        client.send(&body);
+        assert_eq!(client.read(false).status, status, "{path}");
+        client.send(format!("POST {path} {HEAD}Transfer-Encoding: chunked\r\n\r\nf4240\r\n").as_bytes());
+        client.send(&body);
+        client.send(b"\r\n0\r\n\r\n");
+        assert_eq!(client.read(false).status, status, "{path}");
+        assert_eq!(answer(&client.call("POST /a\n\nabc")), (200, "3"), "{path}");
+    }
+}
+
+/// A client that waits for leave to send its body is refused without it.
+#[test]
+fn a_refused_request_is_not_told_to_continue() {
+    let gateway = small();
+    for (path, length, status) in [("/none", 5, 404), ("/http", 11, 413), ("/function", 11, 413)] {
+        let mut client = gateway.connect();
+        client.send(format!("POST {path} {HEAD}Content-Length: {length}\r\nExpect: 100-continue\r\n\r\n").as_bytes());
+        assert_eq!(client.read(false).status, status, "{path}");
+        client.finish();
+        assert!(client.is_closed());
+    }
 }

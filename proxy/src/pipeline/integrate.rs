@@ -20,7 +20,7 @@ use tollgate_engine::route::decoded_variables;
 
 use super::Stop;
 use super::prepare::{Addresses, FunctionRequest, Kind, Prepared};
-use crate::body::{Passed, UpstreamBody};
+use crate::body::{ClientBody, Passed, UpstreamBody};
 use crate::gateway::Tls;
 use crate::metrics::Counter;
 use crate::record::Record;
@@ -253,7 +253,7 @@ fn invocation(call: &LambdaCall, event: Vec<u8>) -> Request<UpstreamBody> {
 }
 
 /// The whole body of a request, within the API's limit.
-async fn collect(body: Incoming, limit: u64) -> Result<Bytes, Reject> {
+async fn collect(body: ClientBody, limit: u64) -> Result<Bytes, Reject> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use http::header::TRANSFER_ENCODING;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Uri, Version};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use tollgate_engine::deployment::{Backend, Call, Destination, HttpCall, LambdaCall, OutgoingPath, Route, Target};
 use tollgate_engine::forward::{self, DEFAULT_VIA, Onward};
 use tollgate_engine::reject::Reject;
@@ -16,7 +16,7 @@ use tollgate_engine::trace::{AmznTrace, TRACEPARENT};
 
 use super::admit::{Authorized, Matched};
 use super::{Arrived, Stop};
-use crate::body::{Passed, UpstreamBody};
+use crate::body::{ClientBody, Passed, UpstreamBody};
 use crate::client_io::Connection;
 use crate::gateway::{self, Gateway, Tls};
 use crate::record::Record;
@@ -41,7 +41,7 @@ pub(super) enum Kind<'s> {
 /// What an event is made of, once the body is here.
 pub(super) struct FunctionRequest<'s> {
     pub(super) head: http::request::Parts,
-    pub(super) body: Incoming,
+    pub(super) body: ClientBody,
     pub(super) trace: HeaderValue,
     pub(super) route: &'s Route,
     pub(super) path: super::locate::StagePath,
