@@ -151,14 +151,26 @@ fn is_like(text: &str, pattern: &str) -> bool {
 }
 
 #[test]
-fn the_lines_of_the_readme_print_what_it_says() {
-    let dev = Dev::start();
-    let commands = console(&fs::read_to_string(example().join("README.md")).expect("the README"));
+fn the_lines_of_the_example_print_what_it_says() {
+    let commands = console(&fs::read_to_string(example().join("README.md")).expect("the example's README"));
     assert!(commands.len() > 10, "{commands:?}");
+    prints_what_it_says(&commands);
+}
+
+#[test]
+fn the_lines_of_the_readme_print_what_it_says() {
+    let readme = example().join("../../README.md");
+    let commands = console(&fs::read_to_string(readme).expect("the README"));
+    assert!(commands.len() > 3, "{commands:?}");
+    prints_what_it_says(&commands);
+}
+
+fn prints_what_it_says(commands: &[(String, String)]) {
+    let dev = Dev::start();
     // One shell for all, since later lines use variables of earlier ones; curl without its progress meter.
     const MARK: &str = "-- end of a command --";
     let mut script = "curl() { command curl -sS \"$@\"; }\n".to_owned();
-    for (command, _) in &commands {
+    for (command, _) in commands {
         let command = command.replace("localhost:8080", &format!("localhost:{}", dev.address.port()));
         script += &format!("{command}\nprintf '\\n%s\\n' '{MARK}'\n");
     }
