@@ -9,7 +9,7 @@ mod hop;
 use std::cell::OnceCell;
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, VIA};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, TRANSFER_ENCODING, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::ip::IpText;
@@ -124,6 +124,12 @@ pub fn response_headers(headers: &mut HeaderMap) {
     if found.any(Found::APIGW) {
         hop::remove_prefixed(headers, "apigw-");
     }
+}
+
+/// Whether a body has a transfer coding beside `chunked`. Forwarding takes `Transfer-Encoding` off and we undo no other coding (RFC 9112
+/// section 6.1), so coded bytes would be taken for the body.
+pub fn is_coded(headers: &HeaderMap) -> bool {
+    headers.get_all(TRANSFER_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// Whether a `Connection` header says that its sender closes the connection after this message (RFC 9112 section 9.6).

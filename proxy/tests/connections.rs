@@ -6,11 +6,8 @@ use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use http::Request;
 use serde_json::{Value, json};
-use tollgate_testkit::{
-    Api, Client, Gateway, Http2Client, Reply, backend, echo, function, http, invoked, raw_backend, service,
-};
+use tollgate_testkit::{Api, Client, Gateway, Reply, backend, echo, function, http, invoked, raw_backend, service};
 
 const HOST: &str = "Host: abc123.execute-api.gw.example\r\n";
 const SHORT: Duration = Duration::from_millis(100);
@@ -529,56 +526,6 @@ fn connection_cannot_name_what_the_gateway_adds() {
     for name in ["host", "via", "forwarded", "x-forwarded-for", "x-amzn-trace-id"] {
         assert!(reply.seen(name).is_some(), "{name}");
     }
-}
-
-fn http2_conversation(client: &mut Http2Client) {
-    let uri = |path: &str| format!("https://abc123.execute-api.gw.example{path}");
-    let reply = client.call(Request::post(uri("/service?x=1")).header("cookie", "a=1").header("cookie", "b=2"), "abc");
-    assert_eq!((reply.status, reply.json()["body"].as_str()), (200, Some("abc")));
-    assert_eq!(reply.json()["target"], "/service?x=1");
-    assert_eq!(reply.seen("host").as_deref(), Some("abc123.execute-api.gw.example"));
-    assert_eq!(reply.seen("cookie").as_deref(), Some("a=1; b=2"));
-    assert_eq!(reply.seen("via").as_deref(), Some("HTTP/1.1 AmazonAPIGateway"));
-    assert_eq!((reply.header("connection"), reply.header("transfer-encoding")), (None, None));
-    assert_eq!(reply.header("apigw-requestid").unwrap().len(), 16);
-
-    let event = client.call(Request::get(uri("/function")).header("cookie", "a=1").header("cookie", "b=2"), "").json();
-    assert_eq!(event["cookies"], json!(["a=1", "b=2"]));
-    assert_eq!(event["headers"]["host"], "abc123.execute-api.gw.example");
-    assert_eq!(event["requestContext"]["http"]["protocol"], "HTTP/1.1");
-
-    for (request, status, body) in [
-        (Request::get(uri("/none")), 404, r#"{"message":"Not Found"}"#),
-        (Request::get("https://other.example/a"), 403, r#"{"message":"Forbidden"}"#),
-        (Request::get(uri("/a/../a")), 400, r#"{"message":"Bad Request"}"#),
-        (
-            Request::get(uri("/a")).header("x", "v".repeat(11_000)),
-            431,
-            r#"{"message":"Request Header Fields Too Large"}"#,
-        ),
-    ] {
-        let reply = client.call(request, "");
-        assert_eq!((reply.status, reply.text()), (status, body));
-        assert_eq!(reply.header("content-type"), Some("application/json"));
-        assert_eq!(reply.header("connection"), None);
-    }
-    let head = client.call(Request::head(uri("/a")).header("x-answer", r#"{"headers":{"content-length":"5"}}"#), "");
-    assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, Some("5"), 0));
-    let large = client.call(Request::post(uri("/a")), &"x".repeat(4097));
-    assert_eq!((large.status, large.text()), (413, r#"{"message":"Request Entity Too Large"}"#));
-}
-
-/// Proves H-FLOW-3, H-ERR-6, H-ERR-9.
-#[test]
-fn http_2_clients_get_the_same_answers() {
-    let api = echoing().stage(json!({"stageName": "dev"})).set("limits", json!({"payloadBytes": 4096}));
-    let mut gateway = Gateway::with(|settings| settings.tls_listen = Some("127.0.0.1:0".parse().unwrap()));
-    gateway.publish(&api.units());
-    http2_conversation(&mut Http2Client::connect(gateway.address));
-    let name = "abc123.execute-api.gw.example";
-    http2_conversation(&mut Http2Client::connect_tls(gateway.tls_address.unwrap(), name, &gateway.certificate));
-    assert!(gateway.metric(r#"tollgate_client_requests_total{protocol="http2"}"#) > 15.0);
-    assert!(gateway.metric(r#"tollgate_tls_handshakes_total{result="full"}"#) > 0.5);
 }
 
 /// Proves H-ERR-6.

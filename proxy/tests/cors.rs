@@ -124,6 +124,19 @@ fn answers_have_the_gateways_headers_only() {
     assert_eq!(backend.calls(), 3);
 }
 
+/// Proves H-CORS-5.
+#[test]
+fn cors_is_part_of_a_deployment() {
+    let open = Api::new(&[("GET /p", Backend::new().integration)]);
+    let mut units = open.clone().set("cors", cors()).units();
+    units.extend(open.only_stage(json!({"stageName": "old"})).units());
+    let mut gateway = Gateway::empty();
+    gateway.publish(&units);
+    let request = "Origin: https://a.example";
+    assert_eq!(controls(&gateway.call(&format!("GET /p\n{request}"))), [ALLOWED]);
+    assert!(controls(&gateway.call(&format!("GET /old/p\n{request}"))).contains(&("allow-origin", "*")));
+}
+
 /// Proves H-CORS-1.
 #[test]
 fn without_cors_the_backends_headers_pass() {

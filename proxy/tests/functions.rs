@@ -273,6 +273,16 @@ fn a_function_that_fails_is_500_and_only_the_log_knows_why() {
     );
 }
 
+/// Proves H-ERR-10.
+#[test]
+fn head_has_the_headers_and_no_body() {
+    let gateway = gateway();
+    let mut client = gateway.connect();
+    let reply = client.call("HEAD /v2\nX-Result: {\"statusCode\":200,\"headers\":{\"x-a\":\"b\"},\"body\":\"hello\"}");
+    assert_eq!((reply.status, reply.header("content-length"), reply.header("x-a")), (200, Some("5"), Some("b")));
+    assert_eq!(client.call("GET /v2").status, 200);
+}
+
 /// Proves H-RES-20, H-RES-1.
 #[test]
 fn the_invocation_itself_may_fail() {

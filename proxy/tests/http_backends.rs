@@ -47,7 +47,7 @@ fn request(connection: &mut Client) -> Option<String> {
     Some(head)
 }
 
-/// Proves H-HTTP-1, H-HTTP-2, H-HTTP-6, H-HTTP-9, H-HTTP-10, C48, C51.
+/// Proves H-HTTP-1, H-HTTP-2, H-HTTP-6, H-HTTP-9, H-HTTP-10, H-HTTP-11, C48, C51.
 #[test]
 fn a_public_backend_gets_a_path_and_headers_of_its_own() {
     let address = backend(echo);
@@ -191,6 +191,25 @@ fn head_has_no_body_whatever_the_backend_was_asked() {
     }
 }
 
+/// Lengths that stand where none may: the client must not wait for bytes.
+#[test]
+fn answers_without_a_body_announce_none() {
+    for (answer, method, length) in [
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", "GET", None),
+        ("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", "GET", None),
+        ("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", "GET", None),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "HEAD", Some("5")),
+        ("HTTP/1.1 200 OK\r\n\r\n", "HEAD", None),
+    ] {
+        let gateway = serving(&Api::new(&[("ANY /a", at(answers(answer), "/"))]));
+        let mut client = gateway.connect();
+        let reply = client.call(&format!("{method} /a"));
+        assert_eq!((reply.header("content-length"), reply.body.len()), (length, 0), "{method} {answer}");
+        assert_eq!(reply.header("transfer-encoding"), None, "{method} {answer}");
+        assert_eq!(client.call("GET /none").status, 404, "{method} {answer}");
+    }
+}
+
 /// Proves H-HTTP-17.
 #[test]
 fn the_gateway_answers_100_continue() {
@@ -251,6 +270,8 @@ fn what_is_not_http_is_500() {
         "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
         "HTTP/1.1 200 OK\r\nbad name: x\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
     ] {
         let gateway = serving(&Api::new(&[("GET /a", at(answers(bytes), "/"))]));

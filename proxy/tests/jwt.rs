@@ -71,6 +71,7 @@ fn call(gateway: &Gateway, path: &str, token: &str) -> Reply {
 #[track_caller]
 fn assert_refused(reply: &Reply, description: &str) {
     assert_eq!((reply.status, reply.text()), (401, UNAUTHORIZED));
+    assert_eq!(reply.header("content-type"), Some("application/json"));
     let challenge = format!(r#"Bearer scope="" error="invalid_token" error_description="{description}""#);
     assert_eq!(reply.header("www-authenticate"), Some(challenge.as_str()));
 }
@@ -93,7 +94,7 @@ fn a_missing_token() {
     assert_eq!(gateway.stop(), line.repeat(4));
 }
 
-/// Proves H-JWT-7, H-JWT-16, H-JWT-22, H-JWT-24, C67.
+/// Proves H-ERR-5, H-JWT-7, H-JWT-16, H-JWT-22, H-JWT-24, C67.
 #[test]
 fn what_is_no_token() {
     let World { gateway, .. } = World::new();

@@ -56,15 +56,33 @@ impl Http2Client {
 
     /// Sends a request whose URI is absolute.
     pub fn call(&mut self, request: http::request::Builder, body: &str) -> Reply {
+        self.try_call(request, body).unwrap()
+    }
+
+    /// As [`Http2Client::call`]; an error when the stream ends early.
+    pub fn try_call(&mut self, request: http::request::Builder, body: &str) -> hyper::Result<Reply> {
         let request: Request<Full<Bytes>> = request.body(Full::from(body.to_owned())).unwrap();
         let answered = async {
-            self.sender.ready().await.unwrap();
-            let (head, body) = self.sender.send_request(request).await.unwrap().into_parts();
-            let body = body.collect().await.unwrap().to_bytes().to_vec();
+            self.sender.ready().await?;
+            let (head, body) = self.sender.send_request(request).await?.into_parts();
+            let body = body.collect().await?.to_bytes().to_vec();
             let headers = head.headers.iter();
             let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
-            Reply { status: head.status.as_u16(), headers, body }
+            Ok(Reply { status: head.status.as_u16(), headers, body })
         };
         self.runtime.block_on(answered)
+    }
+
+    /// Sends a request and gives it up when `until` returns.
+    pub fn give_up(&mut self, request: http::request::Builder, until: impl FnOnce()) {
+        let request: Request<Full<Bytes>> = request.body(Full::default()).unwrap();
+        let answer = self.runtime.spawn(self.sender.send_request(request));
+        until();
+        answer.abort();
+    }
+
+    /// Whether the server has asked for no more requests.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
     }
 }

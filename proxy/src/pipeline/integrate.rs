@@ -86,8 +86,12 @@ fn stream(
     integration.request_id = headers.get("x-amzn-requestid").or_else(|| headers.get("x-amz-request-id")).cloned();
     integration.request_id_2 = headers.get("x-amz-id-2").cloned();
     // A response without a body may announce any length (HEAD, 304).
-    let announced = response.body().size_hint().lower();
-    if announced > payload_bytes {
+    let announced = response.body().size_hint();
+    if announced.exact().is_none() && forward::is_coded(response.headers()) {
+        integration.error = Some("the backend's response has a transfer coding beside chunked".into());
+        return Err(Reject::IntegrationBadResponse);
+    }
+    if announced.lower() > payload_bytes {
         integration.error = Some("the backend's response is over the payload limit".into());
         return Err(Reject::IntegrationBadResponse);
     }

@@ -5,9 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::TRANSFER_ENCODING;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Uri, Version};
+use http::{HeaderValue, Request, Uri, Version};
 use hyper::body::Body;
 use tollgate_engine::deployment::{Backend, Call, Destination, HttpCall, LambdaCall, OutgoingPath, Route, Target};
 use tollgate_engine::forward::{self, DEFAULT_VIA, Onward};
@@ -77,7 +76,7 @@ pub(super) fn call<'s>(
     if announced.lower() > payload_bytes {
         return Err(Reject::PayloadTooLarge.into());
     }
-    if announced.exact().is_none() && is_coded(&arrived.head.headers) {
+    if announced.exact().is_none() && forward::is_coded(&arrived.head.headers) {
         return Err(Reject::BadRequest.into());
     }
     let Call { timeout, backend } = matched.served.stage.calls[number].as_ref().map_err(|reject| *reject)?;
@@ -115,12 +114,6 @@ pub(super) fn call<'s>(
         _ => unreachable!("targets are made from the calls' destinations, one for one"),
     };
     Ok(Prepared { deadline, addresses, tls, payload_bytes, kind })
-}
-
-/// Whether a body has a transfer coding beside `chunked`. Forwarding ends transfer codings, and we undo no other one (RFC 9112
-/// section 6.1), so the backend would take coded bytes for the body.
-fn is_coded(headers: &HeaderMap) -> bool {
-    headers.get_all(TRANSFER_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
 fn has_scopes(route: &Route) -> bool {
