@@ -95,6 +95,7 @@ impl<'a> Gateway<'a> {
             admin: local(admin),
             name: name.to_owned(),
             command,
+            state,
             logs: self.folder.clone(),
         })
     }
@@ -149,6 +150,7 @@ pub struct Proxy {
     admin: SocketAddr,
     name: String,
     command: Command,
+    state: PathBuf,
     logs: PathBuf,
 }
 
@@ -173,6 +175,19 @@ impl Proxy {
         self.process.kill()?;
         self.process = Process::start(&self.name, &self.command, &self.logs)?;
         Ok(())
+    }
+
+    /// Waits until its state holds this text, so that a crash from now on does not lose it.
+    pub async fn saved(&self, text: &str) -> Result<()> {
+        eventually(&format!("{text:?} in the proxy's state"), async || {
+            let mut found = false;
+            for file in std::fs::read_dir(&self.state)? {
+                found |= String::from_utf8_lossy(&std::fs::read(file?.path())?).contains(text);
+            }
+            ensure!(found, "it is not there");
+            Ok(())
+        })
+        .await
     }
 
     /// Begins a drain (SIGTERM).

@@ -15,7 +15,7 @@ const INSIDE: &str = "TOLLGATE_E2E_INSIDE";
 
 /// Addresses of backends at the process level: on the loopback device, yet not loopback addresses, which the API server
 /// refuses in EndpointSlices.
-pub(crate) const BACKENDS: Ipv4Addr = Ipv4Addr::new(10, 203, 1, 1);
+pub const BACKENDS: Ipv4Addr = Ipv4Addr::new(10, 203, 1, 1);
 
 /// Starts this program again in a network of its own that holds nothing but loopback and [`BACKENDS`]/24. Returns only when
 /// it is there. Needs root, or a kernel that lets users make namespaces.

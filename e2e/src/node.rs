@@ -1,25 +1,31 @@
-//! A whole Kubernetes node (`cluster/node`), for what needs pods.
+//! A whole Kubernetes node, for what needs pods: one of our own (`cluster/node`), or a given cluster such as kind's
+//! (`kind/run`), named by `TOLLGATE_E2E_KUBECONFIG` and by `TOLLGATE_E2E_LOAD`, a command that takes an image archive.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::objects::output;
 use crate::{Cluster, Process, network, programs, root, suite, within};
 
-/// A running node. Dropping it ends it and removes its files.
+/// A running node. Dropping it ends it and removes its files; a given cluster stays.
 #[derive(Debug)]
 pub struct Node {
-    process: Process,
+    /// None for a given cluster.
+    process: Option<Process>,
+    kubeconfig: PathBuf,
     folder: TempDir,
 }
 
 impl Node {
     /// What this machine lacks for a node. As root, missing Debian packages are installed.
     pub fn obstacle() -> Result<()> {
+        if given().is_some() {
+            return Ok(());
+        }
         let check = Command::new(script("node")).arg("check").output().context("starting e2e/cluster/node")?;
         let words = String::from_utf8_lossy(&check.stderr);
         ensure!(check.status.success(), "{}", words.trim());
@@ -30,27 +36,35 @@ impl Node {
     pub fn start() -> Result<Self> {
         programs::build_cluster()?;
         let folder = TempDir::with_prefix("tollgate-node-")?;
+        if let Some(kubeconfig) = given() {
+            return Ok(Self { process: None, kubeconfig, folder });
+        }
         let mut run = Command::new(script("node"));
         run.arg("run").arg(folder.path());
-        let process = Process::start("node", &run, folder.path())?;
-        let mut node = Self { process, folder };
-        let ready = node.path().join("ready");
+        let mut process = Process::start("node", &run, folder.path())?;
+        let ready = folder.path().join("ready");
         suite::block_on(within(Duration::from_secs(60), "the node to be Ready", async || {
-            node.process.alive()?;
-            if ready.exists() { Ok(()) } else { bail!("it is not Ready; its output ends:\n{}", node.process.tail()) }
+            process.alive()?;
+            ensure!(ready.exists(), "it is not Ready; its output ends:\n{}", process.tail());
+            Ok(())
         }))?;
-        Ok(node)
+        Ok(Self { process: Some(process), kubeconfig: folder.path().join("admin.kubeconfig"), folder })
+    }
+
+    /// Whether it is one of our own, whose containerd can be reached.
+    pub fn is_own() -> bool {
+        given().is_none()
     }
 
     /// Moves the calling thread, and what it starts from now on, onto the node's network; pods, Services and the API are
     /// reachable only from there.
     pub fn enter(&self) -> Result<()> {
-        network::enter(self.process.pid())
+        self.process.as_ref().map_or(Ok(()), |process| network::enter(process.pid()))
     }
 
     /// Its API as administrator; after [`Node::enter`].
     pub async fn cluster(&self) -> Result<Cluster> {
-        Cluster::connect(&self.path().join("admin.kubeconfig")).await
+        Cluster::connect(&self.kubeconfig).await
     }
 
     /// Makes the image that the Dockerfile makes, of our three programs, under a name. Returns the archive.
@@ -67,21 +81,26 @@ impl Node {
 
     /// Imports an image, so that pods can use it.
     pub fn load(&self, archive: &Path) -> Result<()> {
-        output(Command::new(script("node")).arg("load").arg(self.path()).arg(archive))?;
+        match std::env::var("TOLLGATE_E2E_LOAD") {
+            Ok(load) if self.process.is_none() => {
+                output(Command::new("sh").args(["-c", &format!("{load} \"$0\"")]).arg(archive))?
+            }
+            _ => output(Command::new(script("node")).arg("load").arg(self.path()).arg(archive))?,
+        };
         Ok(())
     }
 
     /// Runs helm on the node and returns what it printed.
     pub fn helm(&self, args: &[&str]) -> Result<String> {
-        output(programs::cluster("helm")?.args(args).env("KUBECONFIG", self.path().join("admin.kubeconfig")))
+        output(programs::cluster("helm")?.args(args).env("KUBECONFIG", &self.kubeconfig))
     }
 
     /// What its pods say and what happened, for a look after a failure.
     pub fn story(&self) -> String {
         let kubectl = |args: &str| {
-            let mut kubectl = Command::new(self.path().join("bin/kubectl"));
-            kubectl.args(args.split(' ')).env("KUBECONFIG", self.path().join("admin.kubeconfig"));
-            output(&mut kubectl).unwrap_or_else(|error| format!("{error:#}"))
+            let printed = programs::cluster("kubectl")
+                .and_then(|mut kubectl| output(kubectl.args(args.split(' ')).env("KUBECONFIG", &self.kubeconfig)));
+            printed.unwrap_or_else(|error| format!("{error:#}"))
         };
         [
             "get pods -A -o wide",
@@ -107,11 +126,18 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        if self.process.is_none() {
+            return;
+        }
         // Removes the cgroups; the processes and mounts end with the first process.
         if let Err(error) = output(Command::new(script("node")).arg("down").arg(self.path())) {
             eprintln!("ending the node: {error:#}");
         }
     }
+}
+
+fn given() -> Option<PathBuf> {
+    std::env::var_os("TOLLGATE_E2E_KUBECONFIG").map(PathBuf::from)
 }
 
 fn script(name: &str) -> PathBuf {

@@ -17,7 +17,7 @@ const FIELD_MANAGER: &str = "e2e";
 
 /// Kinds without a namespace, of those that tests and the chart use.
 const CLUSTER_SCOPED: &[&str] =
-    &["Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "PriorityClass"];
+    &["Namespace", "Node", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "PriorityClass"];
 
 /// The API of a cluster.
 #[derive(Clone)]

@@ -40,7 +40,9 @@ impl Shared {
 
 fn main() -> ExitCode {
     let shared = Arc::new(Shared::default());
-    let tests = node::image::tests(&shared).into_iter().chain(node::release::tests(&shared)).collect();
+    // What a given cluster runs containers with is its own business.
+    let image = if Node::is_own() { node::image::tests(&shared) } else { Vec::new() };
+    let tests = image.into_iter().chain(node::release::tests(&shared)).collect();
     let start = shared.clone();
     suite::run(
         "node",

@@ -1,8 +1,12 @@
 //! The process level: our programs beside a real etcd and kube-apiserver.
 
 mod process {
+    pub(crate) mod changes;
     pub(crate) mod chart;
     pub(crate) mod definitions;
+    pub(crate) mod faults;
+    pub(crate) mod isolation;
+    pub(crate) mod world;
 }
 
 use std::process::ExitCode;
@@ -26,6 +30,7 @@ impl Shared {
         // Building needs the network that is about to be left.
         programs::cluster("kube-apiserver")?;
         programs::cluster("helm")?;
+        programs::ours("tollgate-proxy")?;
         network::enter_own()?;
         let plane = suite::block_on(ControlPlane::start())?;
         self.plane.set(plane).expect("nobody else starts it");
@@ -35,7 +40,16 @@ impl Shared {
 
 fn main() -> ExitCode {
     let shared = Arc::new(Shared::default());
-    let tests = [process::definitions::tests(&shared), process::chart::tests(&shared)].into_iter().flatten().collect();
+    let tests = [
+        process::definitions::tests(&shared),
+        process::chart::tests(&shared),
+        process::isolation::tests(&shared),
+        process::faults::tests(&shared),
+        process::changes::tests(&shared),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let start = shared.clone();
     suite::run(
         "process",

@@ -47,18 +47,25 @@ async fn installed(shared: &Shared) -> Result<()> {
 fn helm(shared: &Shared, command: &str, values: &[&str]) -> Result<()> {
     let chart = root().join("charts/tollgate").display().to_string();
     let mut args = vec![command, "tollgate", &chart, "-n", NAMESPACE, "--wait", "--timeout", "2m"];
-    for value in ["proxy.drain.minSeconds=2", "proxy.drain.maxSeconds=10"].iter().chain(values) {
+    let ours = ["proxy.service.type=NodePort", "proxy.drain.minSeconds=2", "proxy.drain.maxSeconds=10"];
+    for value in ours.iter().chain(values) {
         args.extend(["--set", value]);
     }
     shared.node().helm(&args)?;
     Ok(())
 }
 
-/// The address of the proxies' Service.
+/// Where the proxies' Service is reached from here: a port of the node.
 async fn front(shared: &Shared) -> Result<SocketAddr> {
-    let service = shared.cluster().get("v1", "Service", NAMESPACE, "tollgate-proxy").await?;
-    let address = service["spec"]["clusterIP"].as_str().context("the Service has no address")?;
-    Ok(SocketAddr::new(address.parse()?, 80))
+    let cluster = shared.cluster();
+    let service = cluster.get("v1", "Service", NAMESPACE, "tollgate-proxy").await?;
+    let port =
+        service.pointer("/spec/ports/0/nodePort").and_then(Value::as_u64).context("the Service has no node port")?;
+    let nodes = cluster.list("v1", "Node", "").await?;
+    let addresses = nodes.first().and_then(|node| node["status"]["addresses"].as_array()).context("no node")?;
+    let internal =
+        addresses.iter().find(|address| address["type"] == "InternalIP").context("a node without address")?;
+    Ok(SocketAddr::new(internal["address"].as_str().unwrap_or_default().parse()?, u16::try_from(port)?))
 }
 
 /// Applies the example as it is in the repository and waits until all of it is Ready.
