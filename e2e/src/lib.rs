@@ -7,6 +7,7 @@
 //! Nothing here outlives its owner: every process is ended by its id when its value is dropped, and by the kernel when the
 //! test program itself dies.
 
+pub mod aws;
 pub mod backend;
 pub mod chart;
 mod control_plane;

@@ -10,6 +10,8 @@ type Need = (&'static str, &'static str);
 
 const COMPILE: &[Need] = &[("cc", "build-essential"), ("c++", "build-essential"), ("cmake", "cmake")];
 const PROCESS: &[Need] = &[("curl", "curl"), ("openssl", "openssl"), ("git", "git")];
+const AWS: &[Need] = &[("python3", "python3-venv")];
+
 /// Makes the machine ready for a level, or says why it cannot be.
 pub(super) fn prepare(level: Level, no_install: bool) -> Result<()> {
     let mut needs = COMPILE.to_vec();
@@ -20,7 +22,21 @@ pub(super) fn prepare(level: Level, no_install: bool) -> Result<()> {
         needs.extend(PROCESS);
         kubernetes()?;
     }
+    if level == Level::Aws {
+        if !cfg!(target_os = "linux") {
+            bail!("needs Linux");
+        }
+        needs.extend(AWS);
+    }
     install(&needs, no_install)?;
+    if level == Level::Aws {
+        // From PyPI, into the cache.
+        let fetched = shell::command("e2e/aws/build", &[]).output()?;
+        if !fetched.status.success() {
+            let said = String::from_utf8_lossy(&fetched.stderr).trim().replace('\n', "; ");
+            bail!("e2e/aws/build, which fetches AWS's parts from PyPI: {said}");
+        }
+    }
     if level == Level::Node {
         // Knows what a node needs, and as root installs it.
         let check = shell::command("e2e/cluster/node", &["check"]).output()?;

@@ -1,0 +1,196 @@
+//! AWS's own parts as processes: the Lambda runtime behind the runtime interface emulator, and Cognito as moto plays it.
+//! And a whole gateway in one process, `tollgate dev`, in front of them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::control_plane::free_ports;
+use crate::{Process, Request, eventually, programs, root};
+
+/// A folder with AWS's parts, fetched once (`e2e/aws/build`), and one for logs and files of this run.
+#[derive(Debug)]
+pub struct Parts {
+    aws: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Parts {
+    /// Fetches what is missing.
+    pub fn fetch() -> Result<Self> {
+        let output = Command::new(root().join("e2e/aws/build"))
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .context("starting e2e/aws/build")?;
+        ensure!(output.status.success(), "e2e/aws/build ended with {}; what it misses stands above", output.status);
+        let aws = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+        Ok(Self { aws, folder: tempfile::TempDir::with_prefix("tollgate-aws-")? })
+    }
+
+    /// Leaves the files for a look.
+    pub fn keep_files(&mut self) -> &Path {
+        self.folder.disable_cleanup(true);
+        self.folder.path()
+    }
+
+    fn python(&self) -> Command {
+        let mut command = Command::new(self.aws.join("venv/bin/python"));
+        command.env("PYTHONDONTWRITEBYTECODE", "1").current_dir(root().join("e2e/aws"));
+        command
+    }
+
+    /// Starts the function of `function.py` in an emulator of its own, which takes one request at a time, as in Lambda.
+    /// It may run for `limit` seconds.
+    pub async fn function(&self, name: &str, limit: u32) -> Result<Function> {
+        let [invoke, runtime] = free_ports()?;
+        let address = local(invoke);
+        let mut command = Command::new(self.aws.join("aws-lambda-rie"));
+        command
+            .args(["--runtime-interface-emulator-address", &address.to_string()])
+            .args(["--runtime-api-address", &local(runtime).to_string()])
+            .arg(self.aws.join("venv/bin/python"))
+            .args(["-m", "awslambdaric", "function.handler"])
+            .env("AWS_LAMBDA_FUNCTION_TIMEOUT", limit.to_string())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .current_dir(root().join("e2e/aws"));
+        let mut process = Process::start(name, &command, self.folder.path())?;
+        eventually("the function to answer", async || {
+            process.alive()?;
+            let answer = Request::post("/2015-03-31/functions/function/invocations", "{}").send(address).await?;
+            ensure!(answer.expect(200)?.body == "\"not called by a gateway\"", "the function gives something else");
+            Ok(())
+        })
+        .await?;
+        Ok(Function { _process: process, address })
+    }
+
+    /// Starts a Cognito whose clock is `offset` seconds away from ours, with a user pool in it.
+    pub async fn pool(&self, name: &str, offset: i64) -> Result<Pool> {
+        let [port] = free_ports()?;
+        let mut command = self.python();
+        command.args(["cognito.py", &port.to_string(), &offset.to_string()]);
+        let mut process = Process::start(name, &command, self.folder.path())?;
+        eventually("moto to answer", async || {
+            process.alive()?;
+            Request::get("/moto-api/data.json").send(local(port)).await?.expect(200)
+        })
+        .await?;
+        let endpoint = format!("http://{}", local(port));
+        let output = self.python().args(["pool.py", &endpoint]).output().context("starting pool.py")?;
+        if !output.status.success() {
+            bail!("pool.py ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+        }
+        let made = serde_json::from_slice(&output.stdout).context("pool.py printed something else")?;
+        Ok(Pool { _process: process, endpoint, made })
+    }
+
+    /// Starts `tollgate dev` on objects written as YAML and waits until it serves them.
+    pub async fn gateway(&self, name: &str, yaml: &str) -> Result<Dev> {
+        let folder = self.folder.path().join(format!("{name}.d"));
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("api.yaml"), yaml)?;
+        let [listen] = free_ports()?;
+        let mut command = Command::new(programs::ours("tollgate")?);
+        command.args(["dev", "--workers", "1", "--listen", &local(listen).to_string()]).arg(&folder);
+        let mut process = Process::start(name, &command, self.folder.path())?;
+        let log = eventually("tollgate dev to print its addresses", async || {
+            process.alive()?;
+            let log = std::fs::read_to_string(process.log())?;
+            ensure!(log.contains("/_aws/execute-api/") || log.contains("error["), "{log}");
+            Ok(log)
+        })
+        .await?;
+        ensure!(!log.contains("error["), "{name} refuses objects:\n{log}");
+        Ok(Dev { process, address: local(listen) })
+    }
+
+    /// Starts `tollgate backend issuer` at `address`, with a new key.
+    pub async fn issuer(&self, name: &str, address: SocketAddr) -> Result<Process> {
+        let mut command = Command::new(programs::ours("tollgate")?);
+        command.args(["backend", "issuer", "--listen", &address.to_string(), "--audience", "shop"]);
+        command.arg(format!("--issuer=http://{address}"));
+        let mut process = Process::start(name, &command, self.folder.path())?;
+        eventually("the issuer to answer", async || {
+            process.alive()?;
+            Request::get("/.well-known/openid-configuration").send(address).await?.expect(200)
+        })
+        .await?;
+        Ok(process)
+    }
+}
+
+/// A running function.
+#[derive(Debug)]
+pub struct Function {
+    _process: Process,
+    /// Where it is invoked.
+    pub address: SocketAddr,
+}
+
+/// A running Cognito with one user pool.
+#[derive(Debug)]
+pub struct Pool {
+    _process: Process,
+    endpoint: String,
+    /// What is in it.
+    pub made: Made,
+}
+
+/// What `pool.py` made.
+#[derive(Debug, Deserialize)]
+pub struct Made {
+    pool: String,
+    /// Id of the client.
+    pub client: String,
+    /// Access token of the user: `client_id` and no `aud`.
+    pub access: String,
+    /// Identity token of the user: `aud` and no `client_id`.
+    pub id: String,
+}
+
+impl Pool {
+    /// The `iss` of its tokens.
+    pub fn issuer(&self) -> String {
+        format!("https://cognito-idp.us-east-1.amazonaws.com/{}", self.made.pool)
+    }
+
+    /// Where its keys are. Not where the issuer's discovery document says: that host is AWS's.
+    pub fn keys(&self) -> String {
+        format!("{}/{}/.well-known/jwks.json", self.endpoint, self.made.pool)
+    }
+}
+
+/// A running `tollgate dev`.
+#[derive(Debug)]
+pub struct Dev {
+    process: Process,
+    /// Where it serves its only API.
+    pub address: SocketAddr,
+}
+
+impl Dev {
+    /// Waits for the line of the access log that has `text` in it.
+    pub async fn logged(&self, text: &str) -> Result<String> {
+        crate::within(Duration::from_secs(10), "a line of the access log", async || {
+            let log = std::fs::read_to_string(self.process.log())?;
+            let line = log.lines().find(|line| line.contains(text));
+            line.map(str::to_owned).with_context(|| format!("no line has {text:?}:\n{log}"))
+        })
+        .await
+    }
+}
+
+/// An address of this machine that nobody listens on.
+pub fn unused() -> Result<SocketAddr> {
+    let [port] = free_ports()?;
+    Ok(local(port))
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
