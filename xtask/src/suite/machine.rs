@@ -9,7 +9,8 @@ use crate::shell;
 type Need = (&'static str, &'static str);
 
 const COMPILE: &[Need] = &[("cc", "build-essential"), ("c++", "build-essential"), ("cmake", "cmake")];
-const PROCESS: &[Need] = &[("curl", "curl"), ("openssl", "openssl"), ("git", "git")];
+const PROCESS: &[Need] =
+    &[("curl", "curl"), ("openssl", "openssl"), ("git", "git"), ("ip", "iproute2"), ("unshare", "util-linux")];
 const AWS: &[Need] = &[("python3", "python3-venv")];
 
 /// Makes the machine ready for a level, or says why it cannot be.
