@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -203,21 +203,8 @@ where
     let mut builder = http1::Builder::new();
     // Timeouts are the sweep's work (`client_io`), so hyper needs no timer.
     builder.max_buf_size(MAX_HEAD).header_read_timeout(None);
-    let mut serving = pin!(builder.serve_connection(io, service));
-    let mut finishing = false;
-    poll_fn(|cx| {
-        match connection.order(cx) {
-            Order::Serve => {}
-            Order::Finish if finishing => {}
-            Order::Finish => {
-                finishing = true;
-                serving.as_mut().graceful_shutdown();
-            }
-            Order::Abort => return Poll::Ready(Ok(())),
-        }
-        serving.as_mut().poll(cx)
-    })
-    .await
+    let serving = pin!(builder.serve_connection(io, service));
+    drive(serving, connection, http1::Connection::graceful_shutdown).await
 }
 
 async fn serve_http2<S>(io: TokioIo<ClientIo>, service: S, connection: &Connection, streams: u32) -> hyper::Result<()>
@@ -233,7 +220,15 @@ where
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024)
         .max_send_buf_size(256 * 1024);
-    let mut serving = pin!(builder.serve_connection(io, service));
+    let serving = pin!(builder.serve_connection(io, service));
+    drive(serving, connection, http2::Connection::graceful_shutdown).await
+}
+
+/// Runs a connection to its end, or as the worker orders.
+async fn drive<C>(mut serving: Pin<&mut C>, connection: &Connection, finish: impl Fn(Pin<&mut C>)) -> hyper::Result<()>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
     let mut finishing = false;
     poll_fn(|cx| {
         match connection.order(cx) {
@@ -241,7 +236,7 @@ where
             Order::Finish if finishing => {}
             Order::Finish => {
                 finishing = true;
-                serving.as_mut().graceful_shutdown();
+                finish(serving.as_mut());
             }
             Order::Abort => return Poll::Ready(Ok(())),
         }

@@ -72,7 +72,7 @@ fn time_that_goes_back_adds_nothing() {
     assert!(bucket.take(&limit, 11 * SECOND));
 }
 
-/// Proves H-THR-2, H-THR-3, H-THR-4.
+/// Proves H-THR-2, H-THR-4.
 #[test]
 fn settings_of_a_route_go_over_the_default_field_by_field() {
     let account = AccountLimit::default();
