@@ -19,7 +19,7 @@ use super::MAX_PAYLOAD_BYTES;
 use crate::reject::Reject;
 use crate::snapshot::PayloadFormatVersion;
 
-/// How much of a function's error message goes into the log.
+/// How much of a function's error message goes into the log, in bytes.
 const MAX_ERROR_MESSAGE: usize = 4096;
 
 /// What the function wants the client to get.
@@ -137,7 +137,7 @@ impl FunctionFailure {
             Err(_) if payload.starts_with(EMULATED_TIMEOUT) => String::from_utf8_lossy(payload),
             Err(_) => Cow::Borrowed("Unhandled"),
         };
-        let said: String = said.chars().take(MAX_ERROR_MESSAGE).collect();
+        let said = &said[..said.floor_char_boundary(MAX_ERROR_MESSAGE)];
         Self {
             reject: Reject::FunctionError,
             integration_status: Some(500),
