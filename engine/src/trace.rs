@@ -9,6 +9,9 @@ pub const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id
 /// `traceparent`.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
+/// `tracestate`.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
 /// Longest `X-Amzn-Trace-Id` of a client that is kept.
 const MAX_CLIENT_VALUE: usize = 512;
 

@@ -82,19 +82,36 @@ impl Drop for ClientBody {
             && let Some(incoming) = self.incoming.take()
             && !incoming.is_end_stream()
         {
-            tokio::task::spawn_local(read_on(incoming, InFlight::begin(&connection)));
+            tokio::task::spawn_local(read_on(incoming, ReadingOn::begin(connection)));
         }
     }
 }
 
-/// Reads what a client still sends. It counts as in flight, so that the deadline of bodies holds and not that of heads.
-async fn read_on(mut incoming: Incoming, _in_flight: InFlight) {
+/// Reads what a client still sends. The sweep ends the connection if that takes long (`refused_body_timeout`).
+async fn read_on(mut incoming: Incoming, _reading_on: ReadingOn) {
     let mut bytes = 0;
     while let Some(Ok(frame)) = incoming.frame().await {
         bytes += frame.data_ref().map_or(0, Bytes::len);
         if bytes > READ_ON_BYTES {
             return;
         }
+    }
+}
+
+/// Tells the connection that a body is being thrown away.
+#[derive(Debug)]
+struct ReadingOn(Rc<Connection>);
+
+impl ReadingOn {
+    fn begin(connection: Rc<Connection>) -> Self {
+        connection.refuse_began();
+        Self(connection)
+    }
+}
+
+impl Drop for ReadingOn {
+    fn drop(&mut self) {
+        self.0.refuse_ended();
     }
 }
 

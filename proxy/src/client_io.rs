@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
 
 use tollgate_engine::forward::Peer;
@@ -26,6 +27,8 @@ pub(crate) struct Connection {
     /// The client's address: the TCP peer, or what the PROXY protocol said.
     client: SocketAddr,
     in_flight: Cell<u32>,
+    /// Coarse second since which the rest of a refused request's body is read and thrown away, 0 when none is.
+    refused_since: Cell<u32>,
     /// Coarse second of the last byte in either direction.
     last_byte: Cell<u32>,
     /// Coarse second when the head that is being read began, 0 when none is.
@@ -65,6 +68,17 @@ impl Connection {
         self.last_byte.set(self.clock.get());
     }
 
+    /// What comes now belongs to a body that nobody wants.
+    pub(crate) fn refuse_began(&self) {
+        self.refused_since.set(self.clock.get());
+    }
+
+    /// The body is over, or given up.
+    pub(crate) fn refuse_ended(&self) {
+        self.refused_since.set(0);
+        self.last_byte.set(self.clock.get());
+    }
+
     /// What to do now; remembers whom to wake when that changes.
     pub(crate) fn order(&self, cx: &Context<'_>) -> Order {
         let mut waker = self.waker.borrow_mut();
@@ -87,7 +101,7 @@ impl Connection {
     fn bytes_read(&self) {
         let now = self.clock.get();
         self.last_byte.set(now);
-        if self.in_flight.get() == 0 && self.head_since.get() == 0 {
+        if self.in_flight.get() == 0 && self.head_since.get() == 0 && self.refused_since.get() == 0 {
             self.head_since.set(now);
         }
     }
@@ -96,19 +110,33 @@ impl Connection {
         self.last_byte.set(self.clock.get());
     }
 
-    fn overdue(&self, limits: &ConnectionLimits) -> Option<Order> {
+    /// What a connection is told that has used up its time; `finishing` when everything ends as soon as it can.
+    fn overdue(&self, limits: &ConnectionLimits, finishing: bool) -> Option<Order> {
         let now = u64::from(self.clock.get());
         let quiet = now.saturating_sub(u64::from(self.last_byte.get()));
         if self.in_flight.get() > 0 {
-            return (quiet > limits.stall_timeout.as_secs()).then_some(Order::Abort);
+            let late = finishing && self.order.get() == Order::Serve;
+            return (quiet > limits.stall_timeout.as_secs())
+                .then_some(Order::Abort)
+                .or_else(|| late.then_some(Order::Finish));
+        }
+        let refused_since = u64::from(self.refused_since.get());
+        if refused_since > 0 {
+            // While draining the client still gets a moment to read why it was refused.
+            let most = if finishing { FINISHING_SECONDS } else { limits.refused_body_timeout.as_secs() };
+            return (now.saturating_sub(refused_since) > most).then_some(Order::Abort);
         }
         let head_since = u64::from(self.head_since.get());
         if head_since > 0 && now.saturating_sub(head_since) > limits.head_timeout.as_secs() {
             return Some(Order::Abort);
         }
-        (quiet > limits.idle_timeout.as_secs()).then_some(Order::Finish)
+        let most = if finishing { FINISHING_SECONDS } else { limits.idle_timeout.as_secs() };
+        (quiet > most).then_some(Order::Finish)
     }
 }
+
+/// How long a connection without a request is still waited for once everything ends as soon as it can.
+const FINISHING_SECONDS: u64 = 1;
 
 /// All client connections of one worker.
 #[derive(Debug)]
@@ -117,6 +145,9 @@ pub(crate) struct Connections {
     clock: Rc<Cell<u32>>,
     draining: Cell<bool>,
     finishing: Cell<bool>,
+    /// Connections whose first bytes are not complete yet: PROXY protocol, TLS, the beginning of HTTP.
+    beginning: Cell<usize>,
+    finish: Notify,
 }
 
 impl Connections {
@@ -127,11 +158,32 @@ impl Connections {
             clock: Rc::new(Cell::new(1)),
             draining: Cell::new(false),
             finishing: Cell::new(false),
+            beginning: Cell::new(0),
+            finish: Notify::new(),
         }
     }
 
+    /// All that are open, whatever they have got to.
     pub(crate) fn len(&self) -> usize {
-        self.open.borrow().len()
+        self.open.borrow().len() + self.beginning.get()
+    }
+
+    /// Counts a connection that begins until the handle is dropped.
+    pub(crate) fn begin(self: &Rc<Self>) -> Beginning {
+        self.beginning.set(self.beginning.get() + 1);
+        Beginning(Rc::clone(self))
+    }
+
+    /// Whether connections are to end as soon as nothing is in flight on them.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.finishing.get()
+    }
+
+    /// Returns when connections are to end as soon as nothing is in flight on them.
+    pub(crate) async fn finishing(&self) {
+        while !self.finishing.get() {
+            self.finish.notified().await;
+        }
     }
 
     /// Adds a connection; it is forgotten when the handle is dropped.
@@ -143,13 +195,14 @@ impl Connections {
             peer: Peer::new(client.ip(), gateway.ip(), "https", trusted),
             client,
             in_flight: Cell::new(0),
+            refused_since: Cell::new(0),
             last_byte: Cell::new(self.clock.get()),
             head_since: Cell::new(0),
-            order: Cell::new(if self.finishing.get() { Order::Finish } else { Order::Serve }),
+            // One that was accepted and is ready only when everything ends still gets its first answer.
+            order: Cell::new(Order::Serve),
             waker: RefCell::new(None),
             clock: Rc::clone(&self.clock),
         });
-        // A connection that arrives while draining still gets its first answer, which closes it.
         let key = self.open.borrow_mut().insert(Rc::clone(&connection));
         Handle { connection, key, connections: Rc::clone(self) }
     }
@@ -158,7 +211,7 @@ impl Connections {
     pub(crate) fn sweep(&self, limits: &ConnectionLimits) {
         self.clock.set(self.clock.get().saturating_add(1));
         for (_, connection) in self.open.borrow().iter() {
-            if let Some(order) = connection.overdue(limits) {
+            if let Some(order) = connection.overdue(limits, self.finishing.get()) {
                 connection.give(order);
             }
         }
@@ -177,6 +230,7 @@ impl Connections {
     /// From now on connections end as soon as nothing is in flight on them.
     pub(crate) fn finish(&self) {
         self.finishing.set(true);
+        self.finish.notify_waiters();
         self.order_all(Order::Finish);
     }
 
@@ -189,6 +243,16 @@ impl Connections {
         for (_, connection) in self.open.borrow().iter() {
             connection.give(order);
         }
+    }
+}
+
+/// Counts a connection while it begins.
+#[derive(Debug)]
+pub(crate) struct Beginning(Rc<Connections>);
+
+impl Drop for Beginning {
+    fn drop(&mut self) {
+        self.0.beginning.set(self.0.beginning.get() - 1);
     }
 }
 

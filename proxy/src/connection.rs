@@ -50,9 +50,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
 }
 
 async fn connect(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, kind: Kind) {
-    let timeout = worker.settings.limits.handshake_timeout;
-    let begun = tokio::time::timeout(timeout, begin(worker, stream, peer, kind)).await;
-    let begun = begun.unwrap_or(Err(BeginError::Timeout));
+    let beginning = worker.connections.begin();
+    let begun = match first_byte(worker, &stream).await {
+        Ok(()) => {
+            let timeout = worker.settings.limits.handshake_timeout;
+            let begun = tokio::time::timeout(timeout, begin(worker, stream, peer, kind)).await;
+            begun.unwrap_or(Err(BeginError::Timeout))
+        }
+        Err(error) => Err(error),
+    };
     let (stream, addresses, protocol) = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -65,6 +71,7 @@ async fn connect(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, kind:
         }
     };
     let handle = worker.connections.add(addresses.client, addresses.gateway, worker.settings.trusted_hops > 0);
+    drop(beginning);
     let connection = Rc::clone(handle.connection());
     let io = TokioIo::new(ClientIo::new(stream, Rc::clone(&connection)));
     let service = service_fn(|request: Request<Incoming>| {
@@ -106,6 +113,8 @@ enum BeginError {
     Ended,
     #[error("TLS handshake failed")]
     Tls(#[source] std::io::Error),
+    #[error("nothing was sent in time")]
+    Silent,
     #[error("no header or handshake in time")]
     Timeout,
 }
@@ -115,9 +124,47 @@ impl BeginError {
         match self {
             Self::ProxyProtocol(_) | Self::NoProxyHeader => Some(Counter::RefusedProxyProtocol),
             Self::Tls(_) => Some(Counter::TlsFailed),
-            Self::Timeout => Some(Counter::RefusedTimeout),
+            Self::Silent | Self::Timeout => Some(Counter::RefusedTimeout),
             Self::Socket(_) | Self::Ended => None,
         }
+    }
+}
+
+/// When everything ends, a connection that has said nothing is waited for no longer.
+const LAST_BYTES: Duration = Duration::from_millis(100);
+
+/// Waits for a client to say anything: clients open connections in advance, and those live like idle ones.
+async fn first_byte(worker: &Worker, stream: &TcpStream) -> Result<(), BeginError> {
+    let mut byte = [0];
+    let finished = async {
+        worker.connections.finishing().await;
+        // What was accepted last has its first bytes here already.
+        tokio::time::sleep(LAST_BYTES).await;
+    };
+    tokio::select! {
+        biased;
+        // A look at one byte, since `readable` may return without any.
+        peeked = tokio::time::timeout(worker.settings.limits.idle_timeout, stream.peek(&mut byte)) => match peeked {
+            Ok(peeked) => Ok(peeked.map(|_| ())?),
+            Err(_) => Err(BeginError::Silent),
+        },
+        () = finished => Err(BeginError::Ended),
+    }
+}
+
+/// Pauses between looks at what has come: the readiness of a peeked socket stays, so it cannot be awaited. What is looked for nearly
+/// always comes whole.
+#[derive(Debug)]
+struct Pauses(Duration);
+
+impl Pauses {
+    fn new() -> Self {
+        Self(Duration::from_millis(1))
+    }
+
+    async fn next(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(Duration::from_millis(64));
     }
 }
 
@@ -155,14 +202,14 @@ async fn begin(
 /// Reads the PROXY protocol header off the stream; the address it names, if any.
 async fn proxy_header(stream: &mut TcpStream) -> Result<Option<SocketAddr>, BeginError> {
     let mut buffer = [0; V2_MAX];
+    let mut pauses = Pauses::new();
     loop {
         let peeked = stream.peek(&mut buffer).await?;
         if peeked == 0 {
             return Err(BeginError::Ended);
         }
         match proxy_protocol::parse(&buffer[..peeked]) {
-            // The readiness of a peeked socket stays, so waiting for more takes a pause; the header nearly always comes whole.
-            Parsed::Incomplete => tokio::time::sleep(Duration::from_millis(1)).await,
+            Parsed::Incomplete => pauses.next().await,
             Parsed::NotProxy => return Err(BeginError::NoProxyHeader),
             Parsed::Invalid(why) => return Err(why.into()),
             Parsed::Header { source, consumed } => {
@@ -177,6 +224,7 @@ async fn proxy_header(stream: &mut TcpStream) -> Result<Option<SocketAddr>, Begi
 async fn speaks_http2(stream: &TcpStream) -> Result<bool, BeginError> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut start = [0; 4];
+    let mut pauses = Pauses::new();
     loop {
         let peeked = stream.peek(&mut start).await?;
         if peeked == 0 {
@@ -188,7 +236,7 @@ async fn speaks_http2(stream: &TcpStream) -> Result<bool, BeginError> {
         if peeked == start.len() {
             return Ok(true);
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        pauses.next().await;
     }
 }
 

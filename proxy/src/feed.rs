@@ -36,8 +36,8 @@ pub use lines::{BadStream, MAX_LINE_BYTES, Reader};
 
 /// A stream that says nothing for so long is dead: a controller says something every ten seconds.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Changes in quick succession are written to the state file once.
-const SAVE_AFTER: Duration = Duration::from_millis(500);
+/// The state file is not written more often, so that changes in quick succession are written together.
+const SAVE_EVERY: Duration = Duration::from_millis(500);
 
 /// Who the controllers are, and who we are.
 #[derive(Clone, Debug)]
@@ -284,7 +284,7 @@ impl<T: Transport> Feed<T> {
         let writes = &self.inner.parts.metrics.control().state_writes;
         let mut view = self.inner.view.subscribe();
         while view.changed().await.is_ok() {
-            tokio::time::sleep(SAVE_AFTER).await;
+            // At once: a proxy that is killed right after its first set comes back with it.
             let (store, units) = (store.clone(), view.borrow_and_update().units.clone());
             let result = tokio::task::spawn_blocking(move || store.save(&units)).await;
             match result.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
@@ -294,6 +294,7 @@ impl<T: Transport> Feed<T> {
                     warn!(%error, "the last good configuration could not be kept");
                 }
             }
+            tokio::time::sleep(SAVE_EVERY).await;
         }
     }
 }

@@ -2,16 +2,18 @@
 //!
 //! `tollgate-proxy` ([`run`]) adds the feed and the command line; `tollgate dev` publishes by itself.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use clap::Parser;
 use tokio::runtime::Runtime;
 use tollgate_engine::throttle::AccountLimit;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::access_log::{AccessLog, Destination};
 use crate::admin::{Admin, AdminParts};
@@ -45,6 +47,9 @@ pub struct Options {
     /// Where spans go; `None`: nowhere.
     pub spans: Option<SpanSettings>,
 }
+
+/// How long a leaving proxy waits for the collector of spans.
+const FLUSH_SPANS: Duration = Duration::from_secs(3);
 
 /// Why a process does not start.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +95,8 @@ pub struct Process {
     server: Server,
     control: Runtime,
     access_log: AccessLog,
+    /// Says nothing; its other end is dropped when every span is sent or given up.
+    spans_sent: mpsc::Receiver<Infallible>,
     /// Counts of everything.
     pub metrics: Metrics,
     /// Whether traffic should come.
@@ -117,11 +124,15 @@ impl Process {
         let client = HttpClient::new(control_config(None)?, settings.hosts.clone());
         let (jwks, fetching) = Jwks::new(&metrics);
         control.spawn(fetching.run(client.clone()));
+        let (exporting, spans_sent) = mpsc::channel();
         let spans = match &spans {
             None => Spans::off(),
             Some(settings) => {
                 let (spans, exporter) = Spans::to(settings, &metrics);
-                control.spawn(exporter.run(client));
+                control.spawn(async move {
+                    exporter.run(client).await;
+                    drop(exporting);
+                });
                 spans
             }
         };
@@ -143,7 +154,7 @@ impl Process {
             server_tls,
         };
         let server = Server::start(&settings, account, &services)?;
-        Ok(Self { server, control, access_log, metrics, readiness: Readiness::default(), jwks })
+        Ok(Self { server, control, access_log, spans_sent, metrics, readiness: Readiness::default(), jwks })
     }
 
     /// The door for configuration.
@@ -161,11 +172,15 @@ impl Process {
         self.server.tls_listen()
     }
 
-    /// Leaves (see [`Drain`]): not ready, then what is in flight is finished, then the log is written out.
+    /// Leaves (see [`Drain`]): not ready, then what is in flight is finished, then the log is written out and spans are sent.
     pub fn drain(self) {
         self.readiness.set_leaving();
         self.server.drain();
         self.access_log.finish();
+        // With the workers the last sender of spans is gone. A collector that does not answer holds nobody up.
+        if self.spans_sent.recv_timeout(FLUSH_SPANS) == Err(mpsc::RecvTimeoutError::Timeout) {
+            warn!("spans are left unsent: their collector does not take them in time");
+        }
         self.control.shutdown_background();
     }
 }

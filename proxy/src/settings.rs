@@ -40,11 +40,13 @@ pub struct ConnectionLimits {
     pub connections_per_worker: usize,
     /// From the first byte of a request head to its last.
     pub head_timeout: Duration,
-    /// A connection without a request in flight is closed after this long.
+    /// A connection without a request in flight is closed after this long, also before its first.
     pub idle_timeout: Duration,
     /// A request in flight without a byte in either direction is ended after this long.
     pub stall_timeout: Duration,
-    /// TLS handshake and PROXY protocol header.
+    /// The rest of a refused request's body is read and thrown away for this long, so that the client reads why it was refused.
+    pub refused_body_timeout: Duration,
+    /// TLS handshake and PROXY protocol header, from the first byte.
     pub handshake_timeout: Duration,
     /// TCP (and TLS) connect to a backend; never longer than the integration's timeout.
     pub connect_timeout: Duration,
@@ -63,6 +65,7 @@ impl Default for ConnectionLimits {
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
             stall_timeout: Duration::from_secs(600),
+            refused_body_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(3),
             idle_per_backend: 256,

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use futures::FutureExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tracing::{debug, warn};
@@ -164,8 +165,10 @@ async fn work(start: Start) -> std::io::Result<()> {
         }
     }
     drain(&worker, &mut commands).await;
+    worker.connections.finish();
     for task in accepting {
-        task.abort();
+        // It ends by itself, since connections that the kernel has completed are not to be reset.
+        let _ = task.await;
     }
     finish(&worker).await;
     sweeper.abort();
@@ -174,18 +177,25 @@ async fn work(start: Start) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Accepts until the listener is dropped. At the bound of connections the queue of the listener grows instead, and then the
-/// kernel refuses.
+/// Connections that the kernel completes for a listener before they are accepted.
+const BACKLOG: i32 = 4096;
+
+/// Accepts until everything ends, and then what has been waiting. At the bound of connections the queue of the listener grows instead, and
+/// then the kernel refuses.
 async fn accept(worker: Rc<Worker>, listener: TcpListener, kind: Kind) {
     loop {
         while worker.connections.len() >= worker.settings.limits.connections_per_worker {
+            if worker.connections.is_finishing() {
+                return;
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                worker.metrics.count(Counter::ClientOpened);
-                tokio::task::spawn_local(connection::serve(Rc::clone(&worker), stream, peer, kind.clone()));
-            }
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = worker.connections.finishing() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => begin(&worker, stream, peer, &kind),
             // Out of file descriptors, or a connection that was gone before it was taken.
             Err(error) => {
                 debug!(%error, "accept failed");
@@ -193,6 +203,17 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, kind: Kind) {
             }
         }
     }
+    for _ in 0..BACKLOG {
+        match listener.accept().now_or_never() {
+            Some(Ok((stream, peer))) => begin(&worker, stream, peer, &kind),
+            _ => return,
+        }
+    }
+}
+
+fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, kind: &Kind) {
+    worker.metrics.count(Counter::ClientOpened);
+    tokio::task::spawn_local(connection::serve(Rc::clone(worker), stream, peer, kind.clone()));
 }
 
 async fn sweep(worker: Rc<Worker>) {
@@ -220,7 +241,6 @@ async fn drain(worker: &Worker, commands: &mut mpsc::UnboundedReceiver<Command>)
 
 /// Waits for what is in flight.
 async fn finish(worker: &Worker) {
-    worker.connections.finish();
     let end = tokio::time::Instant::now() + worker.settings.drain.max;
     while worker.connections.len() > 0 {
         if tokio::time::Instant::now() >= end {
@@ -242,6 +262,6 @@ pub(crate) fn bind(address: SocketAddr, workers: usize) -> std::io::Result<std::
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(4096)?;
+    socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -119,12 +120,86 @@ fn idle_connections_are_closed() {
 
 #[test]
 fn a_client_that_never_says_anything_is_closed() {
-    let gateway = configured(&echoing(), Gateway::with(|settings| settings.limits.handshake_timeout = SHORT));
+    let gateway = configured(&echoing(), Gateway::with(|settings| settings.limits.idle_timeout = SHORT));
     assert!(gateway.connect().is_closed());
+    gateway.await_metric(r#"tollgate_client_connections_refused_total{reason="timeout"}"#, 1.0);
+}
+
+/// Clients open connections before they need them; the short limit is for what has begun.
+#[test]
+fn a_client_may_think_before_it_says_anything() {
+    let gateway = configured(&echoing(), Gateway::with(|settings| settings.limits.handshake_timeout = SHORT));
+    let mut thinking = gateway.connect();
+    let mut begun = gateway.connect();
+    begun.send(b"PR");
+    assert!(begun.is_closed());
+    gateway.await_metric(r#"tollgate_client_connections_refused_total{reason="timeout"}"#, 1.0);
+    assert_eq!(thinking.call("GET /a").status, 200);
+}
+
+/// The rest of a body that nobody wants is not waited for as long as a body that somebody wants.
+#[test]
+fn the_body_of_a_refused_request_is_read_for_a_while() {
+    let gateway = configured(&echoing(), Gateway::with(|settings| settings.limits.refused_body_timeout = SHORT));
     let mut client = gateway.connect();
-    client.send(b"PR");
+    client.send(format!("POST /none HTTP/1.1\r\n{HOST}Content-Length: 10\r\n\r\nabc").as_bytes());
+    assert_eq!(client.read(false).status, 404);
     assert!(client.is_closed());
-    gateway.await_metric(r#"tollgate_client_connections_refused_total{reason="timeout"}"#, 2.0);
+}
+
+#[test]
+fn the_body_of_a_refused_request_does_not_hold_up_a_drain() {
+    let never = Duration::from_secs(3600);
+    let gateway = Gateway::with(|settings| {
+        settings.limits.refused_body_timeout = never;
+        settings.drain.max = never;
+    });
+    let mut gateway = configured(&echoing(), gateway);
+    let mut client = gateway.connect();
+    client.send(format!("POST /none HTTP/1.1\r\n{HOST}Content-Length: 10\r\n\r\nabc").as_bytes());
+    assert_eq!(client.read(false).status, 404);
+    gateway.drain().join().unwrap();
+    assert!(client.is_closed());
+}
+
+/// Waits until the gateway listens no more.
+fn await_refusal(address: SocketAddr) {
+    let begun = Instant::now();
+    while std::net::TcpStream::connect(address).is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the gateway still listens");
+    }
+}
+
+/// A handshake that began before the listener closed is finished, and so is the request after it.
+#[test]
+fn draining_finishes_handshakes() {
+    let gateway = Gateway::with(|settings| {
+        settings.tls_listen = Some("127.0.0.1:0".parse().unwrap());
+        settings.drain.max = Duration::from_secs(60);
+    });
+    let mut gateway = configured(&echoing(), gateway);
+    let address = gateway.tls_address.unwrap();
+    let trust = tollgate_proxy::tls::control_config(Some(&gateway.certificate)).unwrap();
+    let name = "abc123.execute-api.gw.example".try_into().unwrap();
+    let mut config = (*trust).clone();
+    config.alpn_protocols.clear();
+    let mut tls = rustls::ClientConnection::new(config.into(), name).unwrap();
+    let mut hello = Vec::new();
+    tls.write_tls(&mut hello).unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(&hello[..20]).unwrap();
+    let mut silent = gateway.connect();
+    let leaving = gateway.drain();
+    await_refusal(address);
+    assert!(silent.is_closed());
+    stream.write_all(&hello[20..]).unwrap();
+    let mut stream = rustls::Stream::new(&mut tls, &mut stream);
+    stream.write_all(format!("GET /a HTTP/1.1\r\n{HOST}\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    let ended = stream.read_to_string(&mut answer);
+    assert!(ended.is_ok(), "{ended:?} {answer}");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"), "{answer}");
+    leaving.join().unwrap();
 }
 
 #[test]

@@ -93,21 +93,7 @@ impl Gateway {
 
     /// Publishes these units and nothing else.
     pub fn publish(&mut self, units: &[Unit]) -> Vec<UnitReport> {
-        let mut batch = Batch::new(true);
-        for unit in units {
-            let hash = ContentHash::of(unit);
-            let (id, hash) = match unit {
-                Unit::Deployment(deployment) => {
-                    let hash = ContentHash::of(deployment);
-                    (UnitId::deployment(&hash), hash)
-                }
-                Unit::Stage(stage) => (UnitId::stage(&stage.api.api_id, &stage.stage_name), hash),
-                Unit::Endpoints(endpoints) => (UnitId::endpoints(&endpoints.service), hash),
-                Unit::Unknown => panic!("a unit to publish is known"),
-            };
-            batch.put(id, Held { hash, unit: unit.clone(), bytes: 1 }).unwrap();
-        }
-        self.units = self.units.apply(batch).unwrap();
+        self.units = self.units.apply(complete(units)).unwrap();
         self.server.as_ref().unwrap().publisher().publish(&self.units)
     }
 
@@ -149,6 +135,29 @@ impl Gateway {
         let log = self.log.lock().unwrap();
         String::from_utf8(log.clone()).unwrap()
     }
+}
+
+/// A set of these units and nothing else, for a publisher.
+pub fn unit_set(units: &[Unit]) -> UnitSet {
+    UnitSet::default().apply(complete(units)).unwrap()
+}
+
+fn complete(units: &[Unit]) -> Batch {
+    let mut batch = Batch::new(true);
+    for unit in units {
+        let hash = ContentHash::of(unit);
+        let (id, hash) = match unit {
+            Unit::Deployment(deployment) => {
+                let hash = ContentHash::of(deployment);
+                (UnitId::deployment(&hash), hash)
+            }
+            Unit::Stage(stage) => (UnitId::stage(&stage.api.api_id, &stage.stage_name), hash),
+            Unit::Endpoints(endpoints) => (UnitId::endpoints(&endpoints.service), hash),
+            Unit::Unknown => panic!("a unit to publish is known"),
+        };
+        batch.put(id, Held { hash, unit: unit.clone(), bytes: 1 }).unwrap();
+    }
+    batch
 }
 
 /// Keys of identity providers, fetched on a thread that ends with the test program.

@@ -15,6 +15,6 @@ mod issuer;
 pub use api::{Api, function, http, service};
 pub use backend::{Identity, backend, echo, invoked, raw_backend, tls_backend, unused_address};
 pub use client::{Client, Reply};
-pub use gateway::Gateway;
+pub use gateway::{Gateway, unit_set};
 pub use http2::Http2Client;
 pub use issuer::{Issuer, SigningKey, unsigned};

@@ -58,8 +58,9 @@ pub struct Invocation {
 impl Invocation {
     /// From the HTTP response of the invoke call.
     ///
-    /// AWS's runtime interface emulator never sets `X-Amz-Function-Error` (its issue 20): a function that throws, runs out of time or dies
-    /// looks like one that has answered. An answer without `x-amzn-RequestId`, which the real service always sends, is therefore also a
+    /// AWS's runtime interface emulator never sets `X-Amz-Function-Error` (its issue 20): a function that throws or runs out of time looks
+    /// like one that has answered. Of one whose process ended older emulators make an empty answer; newer ones answer 502, which is
+    /// the status of the call and is told as such (`docs/differences.md`). An answer without `x-amzn-RequestId`, which the real service always sends, is therefore also a
     /// function error if it is what the emulator then writes. Else format 2.0 would send stack traces to clients (H-RES-3, H-RES-22).
     pub fn of(status: u16, headers: &HeaderMap, payload: Bytes) -> Self {
         let function_error = headers.contains_key("x-amz-function-error")
@@ -71,7 +72,7 @@ impl Invocation {
 /// What the emulator starts its answer with when a function has run out of time.
 const EMULATED_TIMEOUT: &[u8] = b"Task timed out after ";
 
-/// The emulator's answers for a function that threw, ran out of time, or whose process ended (its issue 86).
+/// The emulator's answers for a function that threw, ran out of time, or (older emulators, its issue 86) whose process ended.
 fn is_emulated_error(payload: &[u8]) -> bool {
     payload.is_empty()
         || payload.starts_with(EMULATED_TIMEOUT)

@@ -283,25 +283,30 @@ async fn leaving_is_the_last_report() {
     assert!(last.leaving && !last.ready);
 }
 
+/// Proves P8.
 #[tokio::test(start_paused = true)]
 async fn the_last_good_set_is_served_before_any_controller_answers() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).unwrap();
     let first = bench(Some(store.clone())).start();
     pass(MOMENT).await;
-    first.fake.say(&[HELLO, &put("a", "1"), COMMIT, &put("b", "1"), COMMIT].concat());
+    let writes = first.metrics.control().state_writes.with_label_values(&["ok"]);
+    first.fake.say(&[HELLO, &put("a", "1"), COMMIT].concat());
+    pass(MOMENT).await;
+    assert_eq!(writes.get(), 1, "the first set is kept at once");
+    assert!(store.load().unwrap().is_some());
+    for hash in ["1", "2", "3"] {
+        first.fake.say(&[&put("b", hash), COMMIT].concat());
+        pass(MOMENT).await;
+    }
     pass(Duration::from_secs(2)).await;
-    assert_eq!(
-        first.metrics.control().state_writes.with_label_values(&["ok"]).get(),
-        1,
-        "quick changes are written once"
-    );
+    assert_eq!(writes.get(), 2, "quick changes are written together");
 
     let second = bench(Some(store));
     second.fake.with(|state| state.away = true);
     let second = second.start();
     pass(Duration::from_secs(1)).await;
-    assert_eq!(second.last_set(), ["a=1", "b=1"]);
+    assert_eq!(second.last_set(), ["a=1", "b=3"]);
     assert!(second.readiness.is_ready());
 
     std::fs::write(directory.path().join("units.ndjson"), "damaged").unwrap();

@@ -11,7 +11,7 @@ use hyper::body::Body;
 use tollgate_engine::deployment::{Backend, Call, Destination, HttpCall, LambdaCall, OutgoingPath, Route, Target};
 use tollgate_engine::forward::{self, DEFAULT_VIA, Onward};
 use tollgate_engine::reject::Reject;
-use tollgate_engine::trace::{AmznTrace, TRACEPARENT};
+use tollgate_engine::trace::{AmznTrace, TRACEPARENT, TRACESTATE};
 
 use super::admit::{Authorized, Matched};
 use super::{Arrived, Stop};
@@ -160,6 +160,10 @@ fn outgoing(
     };
     forward::request_headers(request.headers_mut(), &onward);
     if let Some(span) = &record.span {
+        if span.parent.is_none() {
+            // The state belongs to a trace whose id could not be read (Trace Context, section 4.2).
+            request.headers_mut().remove(TRACESTATE);
+        }
         request.headers_mut().insert(TRACEPARENT, span.trace_parent().header_value());
     }
     Ok((request, passed))
