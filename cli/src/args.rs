@@ -58,10 +58,97 @@ pub enum Command {
         #[arg(long, value_name = "FILTER", default_value = "warn")]
         log: String,
     },
+    /// Turns an OpenAPI 3.0 document into objects, printed as YAML
+    ///
+    /// Understands the x-amazon-apigateway extensions of HTTP APIs. Everything that has no equivalent is told on standard
+    /// error, with its line. Exits with 1 when the document is refused.
+    Import(ImportArgs),
+    /// Writes the OpenAPI 3.0 document of an HttpApi and of its Routes, Authorizers and Integrations
+    ///
+    /// Importing it gives the same objects again.
+    Export(ExportArgs),
     /// Runs a backend for examples and tests: an echo service, a function, a token issuer
     Backend(BackendArgs),
     /// Prints the custom resource definitions, for `kubectl apply --server-side -f -`
     Crds,
+}
+
+/// What `tollgate import` is told.
+#[derive(Debug, clap::Args)]
+pub struct ImportArgs {
+    /// The document, JSON or YAML; - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Name of the HttpApi, made of info.title unless given
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Namespace of the objects
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+    /// Adds a Stage of this name, e.g. '$default' or prod; documents describe none
+    #[arg(long, value_name = "NAME")]
+    pub stage: Option<String>,
+    /// What to do with the base path of the first server
+    #[arg(long, alias = "basepath", value_enum, default_value_t = BasePath::Ignore)]
+    pub base_path: BasePath,
+    /// Refuses the document when there are warnings
+    #[arg(long)]
+    pub fail_on_warnings: bool,
+    /// Port of the Services that functions are expected behind
+    #[arg(long, value_name = "PORT", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
+    pub function_port: u16,
+    /// What stands for ${AWS::AccountId}
+    #[arg(long, value_name = "ID", default_value = "000000000000")]
+    pub account_id: String,
+    /// What stands for ${AWS::Region}
+    #[arg(long, default_value = "local")]
+    pub region: String,
+}
+
+/// What to do with a base path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BasePath {
+    /// Paths stay as they are
+    Ignore,
+    /// It is put in front of every path
+    Prepend,
+    /// The same without its first segment
+    Split,
+}
+
+/// What `tollgate export` is told.
+#[derive(Debug, clap::Args)]
+pub struct ExportArgs {
+    /// Directories, read with everything below them, and files; - for standard input, e.g. of kubectl get -o yaml
+    #[arg(required = true, value_name = "DIR|FILE")]
+    pub paths: Vec<PathBuf>,
+    /// The HttpApi; needed when there are several
+    #[arg(long, value_name = "NAME")]
+    pub api: Option<String>,
+    /// Its namespace
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+    /// Names the stage in servers
+    #[arg(long, value_name = "NAME")]
+    pub stage: Option<String>,
+    /// Host of the API in servers, NAME.NAMESPACE.localhost unless given
+    #[arg(long)]
+    pub host: Option<String>,
+    /// Leaves out every extension, ours and AWS's
+    #[arg(long)]
+    pub no_extensions: bool,
+    /// How to write the document
+    #[arg(long, value_enum, default_value_t = DocumentForm::Yaml)]
+    pub output: DocumentForm,
+}
+
+/// How to write a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DocumentForm {
+    /// YAML
+    Yaml,
+    /// JSON
+    Json,
 }
 
 /// How to print what was found.

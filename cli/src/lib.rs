@@ -13,6 +13,7 @@ pub mod backend;
 pub mod check;
 pub mod dev;
 pub mod load;
+pub mod openapi;
 pub mod problem;
 pub mod report;
 pub mod verdicts;
@@ -45,11 +46,25 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let log = tollgate_proxy::telemetry::start(&log, false);
             exit(dev::run(&dev::Options { directory, listen, tls_listen, admin, state, workers }, log))
         }
+        Command::Import(args) => finish(&openapi::import(&args)),
+        Command::Export(args) => finish(&openapi::export(&args)),
         Command::Backend(args) => exit(backend::run(&args)),
         Command::Crds => {
             print(&crds());
             ExitCode::SUCCESS
         }
+    }
+}
+
+/// Prints what a command has to say, and its result.
+fn finish(outcome: &openapi::Outcome) -> ExitCode {
+    eprint!("{}", outcome.report);
+    match &outcome.text {
+        Some(text) => {
+            print(text);
+            ExitCode::SUCCESS
+        }
+        None => ExitCode::FAILURE,
     }
 }
 

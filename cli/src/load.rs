@@ -9,13 +9,13 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::problem::{MAX_PROBLEMS, ObjectKey, Place, Problem, Source};
+pub use tollgate_openapi::yaml;
 use yaml::{Content, Document, Entry, Node, Span};
 
 pub mod files;
 pub mod kinds;
 pub mod strict;
 pub mod tree;
-pub mod yaml;
 
 /// One object of a file.
 #[derive(Clone, Debug, PartialEq)]

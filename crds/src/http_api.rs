@@ -1,5 +1,7 @@
 //! `HttpApi`: one API with its CORS configuration and the switches that hold for all of its routes.
 
+use std::collections::BTreeMap;
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,6 +36,14 @@ pub struct HttpApiSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
+    /// Version of the API, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub version: Option<String>,
+    /// Tags of the API, for people and tools; labels are what Kubernetes selects by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "tags")]
+    pub tags: BTreeMap<String, String>,
     /// How browsers of other origins may use the API. When absent, the gateway does not handle CORS: OPTIONS requests
     /// and access-control headers go through as any others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,6 +115,18 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1024, max = 1_073_741_824_i64))]
     pub payload_bytes: Option<i64>,
+}
+
+fn tags(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "maxProperties": 50,
+        "additionalProperties": { "type": "string", "maxLength": 256 },
+        "x-kubernetes-validations": rules(&[(
+            "self.all(name, name.size() >= 1 && name.size() <= 128)",
+            "the name of a tag has 1 to 128 characters",
+        )])
+    })
 }
 
 fn origins(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

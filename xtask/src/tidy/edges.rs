@@ -28,6 +28,14 @@ const FORBIDDEN: &[(&str, &[&[&str]], &str)] = &[
         "API types know nothing of ours",
     ),
     (
+        "tollgate-openapi",
+        &[
+            KUBE_CLIENT,
+            &["tokio", "hyper", "tollgate-engine", "tollgate-translate", "tollgate-proxy", "tollgate-controller"],
+        ],
+        "what a document means depends on the document alone",
+    ),
+    (
         "tollgate-translate",
         &[KUBE_CLIENT, &["tokio", "hyper", "tollgate-proxy", "tollgate-controller"]],
         "translation is pure",
