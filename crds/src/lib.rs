@@ -19,7 +19,7 @@ mod status;
 pub mod validate;
 
 pub use api_deployment::{ApiDeployment, ApiDeploymentSpec, ApiDeploymentStatus, DeploymentStatusCode};
-pub use authorizer::{Authorizer, AuthorizerSpec, JwtConfiguration};
+pub use authorizer::{Authorizer, AuthorizerSpec, JwtConfiguration, LambdaAuthorizerType, LambdaConfiguration};
 pub use definitions::{all, yaml};
 pub use http_api::{Cors, EndpointType, HttpApi, HttpApiSpec, Limits};
 pub use integration::{

@@ -27,12 +27,12 @@ use crate::{ApiRef, IntegrationSpec, LocalRef, Status};
         "integration and integrationRef are both set: keep integration for a backend of this route alone, or integrationRef for an Integration that several routes share",
     ),
     (
-        "self.authorizationType != 'JWT' || has(self.authorizerRef)",
-        "authorizationType JWT needs a JWT authorizer: set authorizerRef.name to an Authorizer of this namespace",
+        "!(self.authorizationType in ['JWT', 'CUSTOM']) || has(self.authorizerRef)",
+        "authorizationType JWT needs a JWT authorizer and CUSTOM a lambda authorizer: set authorizerRef.name to an Authorizer of this namespace",
     ),
     (
-        "self.authorizationType != 'NONE' || !has(self.authorizerRef)",
-        "authorizerRef has no effect while authorizationType is NONE, which would leave the route open: set authorizationType to JWT, or remove authorizerRef",
+        "self.authorizationType in ['JWT', 'CUSTOM'] || !has(self.authorizerRef)",
+        "authorizerRef has no effect while authorizationType is NONE, which would leave the route open: set authorizationType to JWT or CUSTOM, or remove authorizerRef",
     ),
     (
         "self.authorizationType == 'JWT' || !has(self.authorizationScopes) || self.authorizationScopes.size() == 0",
@@ -54,7 +54,8 @@ pub struct RouteSpec {
     /// The backend, as an Integration of the same namespace that several routes may share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub integration_ref: Option<LocalRef>,
-    /// Who may call. NONE: anyone. JWT: bearers of a token that authorizerRef accepts.
+    /// Who may call. NONE: anyone. JWT: bearers of a token that authorizerRef accepts. CUSTOM: whom the function of
+    /// authorizerRef lets in.
     #[serde(default)]
     pub authorization_type: AuthorizationType,
     /// The Authorizer that decides, in the same namespace.
@@ -77,6 +78,7 @@ pub enum AuthorizationType {
     #[default]
     None,
     Jwt,
+    Custom,
 }
 
 /// The grammar of H-ROUTE-1 to H-ROUTE-5, one rule for each way to get it wrong.

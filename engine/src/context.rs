@@ -7,6 +7,7 @@ use http::{HeaderMap, Version};
 
 use crate::ip::IpText;
 use crate::jwt::Verified;
+use crate::lambda_authorizer::Answer;
 use crate::reject::Reject;
 use crate::request_id::RequestId;
 use crate::time::LogTime;
@@ -47,8 +48,8 @@ pub struct Facts<'a> {
     pub stage_variables: &'a BTreeMap<String, String>,
     /// The matched route; `None` when none matches (H-LOG-6).
     pub route: Option<RouteFacts<'a>>,
-    /// What the route's JWT authorizer found.
-    pub authorizer: Option<JwtFacts<'a>>,
+    /// What the route's authorizer found.
+    pub authorizer: Option<CallerFacts<'a>>,
 }
 
 /// The matched route.
@@ -65,6 +66,15 @@ impl<'a> RouteFacts<'a> {
     pub fn resource(&self) -> &'a str {
         self.key.split_once(' ').map_or(self.key, |(_, path)| path)
     }
+}
+
+/// Who calls, by the way in which the route authorizes.
+#[derive(Clone, Copy, Debug)]
+pub enum CallerFacts<'a> {
+    /// A token.
+    Jwt(JwtFacts<'a>),
+    /// The answer of an authorizer's function.
+    Lambda(&'a Answer),
 }
 
 /// A token that the route's authorizer accepted.
@@ -143,6 +153,8 @@ pub enum Variable {
     /// One claim of the token; the name may hold dots and colons (H-LOG-8).
     AuthorizerClaim(Box<str>),
     AuthorizerError,
+    /// One value of the context that an authorizer's function gave, or `principalId`.
+    AuthorizerValue(Box<str>),
     AwsEndpointRequestId,
     AwsEndpointRequestId2,
     DataProcessed,
@@ -172,7 +184,7 @@ pub enum Variable {
 
 impl Variable {
     /// The variable of this name, without `$context.`; `None` for names without meaning and for those that have no value yet (IAM
-    /// and Cognito identities, client certificates, Lambda authorizers, custom domains).
+    /// and Cognito identities, client certificates, custom domains).
     pub fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "accountId" => Self::AccountId,
@@ -203,7 +215,10 @@ impl Variable {
             "routeKey" => Self::RouteKey,
             "stage" => Self::Stage,
             "status" => Self::Status,
-            other => Self::AuthorizerClaim(other.strip_prefix("authorizer.claims.")?.into()),
+            other => match other.strip_prefix("authorizer.")?.split_once("claims.") {
+                Some(("", claim)) => Self::AuthorizerClaim(claim.into()),
+                _ => Self::AuthorizerValue(other.strip_prefix("authorizer.")?.into()),
+            },
         })
     }
 
@@ -213,9 +228,14 @@ impl Variable {
         match self {
             Self::AccountId => Value::Text(facts.account_id),
             Self::ApiId => Value::Text(facts.api_id),
-            Self::AuthorizerClaim(name) => {
-                Value::text(facts.authorizer.and_then(|authorizer| authorizer.token.claims().value(name)))
-            }
+            Self::AuthorizerClaim(name) => Value::text(match facts.authorizer {
+                Some(CallerFacts::Jwt(jwt)) => jwt.token.claims().value(name),
+                _ => None,
+            }),
+            Self::AuthorizerValue(name) => Value::text(match facts.authorizer {
+                Some(CallerFacts::Lambda(answer)) => answer.value(name),
+                _ => None,
+            }),
             Self::AuthorizerError => Value::text(outcome.authorizer_error),
             Self::AwsEndpointRequestId => Value::text(integration.request_id),
             Self::AwsEndpointRequestId2 => Value::text(integration.request_id_2),

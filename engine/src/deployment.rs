@@ -11,6 +11,7 @@ pub use stage::{Call, RoutePolicy, Stage};
 
 use crate::cors::Cors;
 use crate::jwt::JwtPolicy;
+use crate::lambda_authorizer::LambdaPolicy;
 use crate::reject::Reject;
 use crate::route::{Matcher, MatcherBuilder, Method, PathShape, RouteKey};
 use crate::snapshot::{self, ApiIdentity, ContentHash, Problem};
@@ -50,8 +51,33 @@ pub struct Deployment {
 pub struct Authorizer {
     /// As it travelled: its identity for what is remembered of it, e.g. verified tokens.
     pub wire: snapshot::Authorizer,
+    /// What decides.
+    pub check: Check,
+}
+
+/// What an authorizer decides by, as it runs.
+#[derive(Debug)]
+pub enum Check {
     /// What tokens have to satisfy.
-    pub policy: JwtPolicy,
+    Jwt(JwtPolicy),
+    /// A function.
+    Lambda(Box<LambdaPolicy>),
+}
+
+impl Authorizer {
+    /// Compiles what travelled. Paths of problems start at the authorizer.
+    ///
+    /// # Errors
+    /// Whatever keeps it from running.
+    pub fn compile(wire: &snapshot::Authorizer) -> Result<Self, Vec<Problem>> {
+        let check = match &wire.check {
+            snapshot::AuthorizerCheck::Lambda { .. } => Check::Lambda(Box::new(LambdaPolicy::compile(wire)?)),
+            snapshot::AuthorizerCheck::Jwt { .. } | snapshot::AuthorizerCheck::Unknown => {
+                Check::Jwt(JwtPolicy::compile(wire)?)
+            }
+        };
+        Ok(Self { wire: wire.clone(), check })
+    }
 }
 
 /// One route as it runs.
@@ -80,6 +106,11 @@ pub enum Authorization {
         authorizer: usize,
         /// The token must have one of these; empty: not checked (H-JWT-14).
         scopes: Box<[String]>,
+    },
+    /// Callers that a function lets in.
+    Custom {
+        /// Number of the authorizer.
+        authorizer: usize,
     },
 }
 
@@ -116,11 +147,9 @@ impl Deployment {
         });
         let authorizers = Compiled::of(
             authorizers,
-            |name, wire| match JwtPolicy::compile(wire) {
-                Ok(policy) => Ok(Authorizer { wire: wire.clone(), policy }),
-                Err(found) => {
-                    Err(found.into_iter().map(|p| at(&format!("authorizers[{name}]."), p, &wire.source)).collect())
-                }
+            |name, wire| {
+                let named = |p| at(&format!("authorizers[{name}]."), p, &wire.source);
+                Authorizer::compile(wire).map_err(|found| found.into_iter().map(named).collect())
             },
             &mut problems,
         );
@@ -241,21 +270,7 @@ fn resolve(
         let message = format!("{unknown:?} is not known to this version of the proxy: upgrade it");
         return Err((Reject::UnknownBehaviour, "requires", Some(message)));
     }
-    let authorization = match &route.authorization {
-        snapshot::Authorization::None => Authorization::Open,
-        snapshot::Authorization::Jwt { authorizer, scopes } => match authorizers.number(authorizer) {
-            Some(Some(number)) => Authorization::Jwt { authorizer: number, scopes: scopes.clone().into() },
-            Some(None) => return Err((Reject::AuthorizerFailure, "authorization", None)),
-            None => {
-                let message = format!("there is no authorizer {authorizer:?}");
-                return Err((Reject::AuthorizerFailure, "authorization.authorizer", Some(message)));
-            }
-        },
-        snapshot::Authorization::Unknown => {
-            let message = "the authorization type is not known to this version of the proxy: upgrade it".to_owned();
-            return Err((Reject::UnknownBehaviour, "authorization.type", Some(message)));
-        }
-    };
+    let authorization = authorization(&route.authorization, authorizers)?;
     let target = match &route.target {
         snapshot::RouteTarget::Integration { id } => match integrations.number(id) {
             Some(Some(number)) => {
@@ -278,6 +293,45 @@ fn resolve(
         }
     };
     Ok((authorization, target))
+}
+
+fn authorization(
+    wire: &snapshot::Authorization,
+    authorizers: &Compiled<'_, Authorizer>,
+) -> Result<Authorization, Unresolved> {
+    let number = |name: &str| match authorizers.number(name) {
+        Some(Some(number)) => Ok(number),
+        Some(None) => Err((Reject::AuthorizerFailure, "authorization", None)),
+        None => {
+            let message = format!("there is no authorizer {name:?}");
+            Err((Reject::AuthorizerFailure, "authorization.authorizer", Some(message)))
+        }
+    };
+    let misfit = |name: &str| {
+        let message = format!("authorizer {name:?} is of another type than the route's authorization");
+        (Reject::AuthorizerFailure, "authorization.authorizer", Some(message))
+    };
+    match wire {
+        snapshot::Authorization::None => Ok(Authorization::Open),
+        snapshot::Authorization::Jwt { authorizer, scopes } => {
+            let number = number(authorizer)?;
+            match authorizers.items[number].check {
+                Check::Jwt(_) => Ok(Authorization::Jwt { authorizer: number, scopes: scopes.clone().into() }),
+                Check::Lambda(_) => Err(misfit(authorizer)),
+            }
+        }
+        snapshot::Authorization::Custom { authorizer } => {
+            let number = number(authorizer)?;
+            match authorizers.items[number].check {
+                Check::Lambda(_) => Ok(Authorization::Custom { authorizer: number }),
+                Check::Jwt(_) => Err(misfit(authorizer)),
+            }
+        }
+        snapshot::Authorization::Unknown => {
+            let message = "the authorization type is not known to this version of the proxy: upgrade it".to_owned();
+            Err((Reject::UnknownBehaviour, "authorization.type", Some(message)))
+        }
+    }
 }
 
 fn at(prefix: &str, mut problem: Problem, source: &str) -> Problem {

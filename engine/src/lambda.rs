@@ -1,5 +1,7 @@
 //! The Lambda payload formats (sections 3.2 to 3.4 of the spec): a request as a function's event, a function's result as a response.
 
+mod authorizer_v1;
+mod authorizer_v2;
 mod event_headers;
 mod event_v1;
 mod event_v2;
@@ -13,6 +15,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 use crate::context::Facts;
 use crate::json::push_string;
+use crate::lambda_authorizer::Identity;
 use crate::reject::Reject;
 use crate::snapshot::PayloadFormatVersion;
 
@@ -46,6 +49,28 @@ pub fn write_event(
         PayloadFormatVersion::V2 => event_v2::write(facts, body, out),
     }
     if out.len() - start > MAX_PAYLOAD_BYTES { Err(Reject::PayloadTooLarge) } else { Ok(()) }
+}
+
+/// Appends the event that an authorizer's function gets (H-LA-8, H-LA-9). `arn` is the request's (H-LA-12). The request has no body here;
+/// `content-length` says what the client announced.
+pub fn write_authorizer_event(
+    version: PayloadFormatVersion,
+    facts: &Facts<'_>,
+    identity: Option<&Identity<'_>>,
+    arn: &str,
+    out: &mut Vec<u8>,
+) {
+    out.reserve(2048);
+    match version {
+        PayloadFormatVersion::V1 => authorizer_v1::write(facts, identity, arn, out),
+        PayloadFormatVersion::V2 => authorizer_v2::write(facts, identity, arn, out),
+    }
+}
+
+/// Length of a body that the client announced.
+fn announced(facts: &Facts<'_>) -> usize {
+    let value = facts.headers.get(http::header::CONTENT_LENGTH);
+    value.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
 }
 
 /// How a body stands in an event.
@@ -156,6 +181,12 @@ impl<'o> Object<'o> {
         for (key, value) in entries {
             push_string(self.any_key(key), value);
         }
+    }
+
+    /// Appends members that are JSON already.
+    fn members(&mut self, json: &str) {
+        self.comma();
+        self.out.extend_from_slice(json.as_bytes());
     }
 
     fn close(self) {

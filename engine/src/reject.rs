@@ -14,6 +14,8 @@ pub enum Reject {
     UnknownHost,
     /// The token holds none of the route's scopes (H-JWT-14).
     ScopeMissing,
+    /// The authorizer's function or a policy does not allow it (H-LA-17, H-IAM-3).
+    Forbidden,
     /// No stage, no route, or a stage that was never deployed (H-ROUTE-10, H-ROUTE-15, H-ROUTE-16).
     NotFound,
     /// The default endpoint is closed (H-ROUTE-35).
@@ -81,11 +83,12 @@ impl Fault {
 
 impl Reject {
     /// Every member, for metrics that exist from the start and for tests.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::UnknownHost,
         Self::ScopeMissing,
+        Self::Forbidden,
         Self::NotFound,
         Self::EndpointDisabled,
         Self::PayloadTooLarge,
@@ -112,7 +115,7 @@ impl Reject {
         match self {
             Self::BadRequest => 400,
             Self::Unauthorized => 401,
-            Self::UnknownHost | Self::ScopeMissing => 403,
+            Self::UnknownHost | Self::ScopeMissing | Self::Forbidden => 403,
             Self::NotFound | Self::EndpointDisabled => 404,
             Self::PayloadTooLarge => 413,
             Self::UriTooLong => 414,
@@ -148,7 +151,7 @@ impl Reject {
     pub const fn response_type(self) -> &'static str {
         match self {
             Self::Unauthorized => "UNAUTHORIZED",
-            Self::ScopeMissing => "ACCESS_DENIED",
+            Self::ScopeMissing | Self::Forbidden => "ACCESS_DENIED",
             Self::PayloadTooLarge => "REQUEST_TOO_LARGE",
             Self::TooManyRequests => "THROTTLED",
             Self::AuthorizerFailure => "AUTHORIZER_FAILURE",
@@ -180,6 +183,7 @@ impl Reject {
             | Self::Unauthorized
             | Self::UnknownHost
             | Self::ScopeMissing
+            | Self::Forbidden
             | Self::NotFound
             | Self::EndpointDisabled
             | Self::PayloadTooLarge
@@ -208,6 +212,7 @@ impl Reject {
             Self::Unauthorized => "unauthorized",
             Self::UnknownHost => "unknown_host",
             Self::ScopeMissing => "scope_missing",
+            Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::EndpointDisabled => "endpoint_disabled",
             Self::PayloadTooLarge => "payload_too_large",
@@ -302,6 +307,7 @@ mod tests {
         for (reject, response_type) in [
             (Reject::Unauthorized, "UNAUTHORIZED"),
             (Reject::ScopeMissing, "ACCESS_DENIED"),
+            (Reject::Forbidden, "ACCESS_DENIED"),
             (Reject::AuthorizerFailure, "AUTHORIZER_FAILURE"),
             (Reject::FunctionError, "INTEGRATION_FAILURE"),
             (Reject::IntegrationBadResponse, "INTEGRATION_FAILURE"),

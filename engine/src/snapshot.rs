@@ -244,12 +244,36 @@ pub enum Authorization {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         scopes: Vec<String>,
     },
+    /// Callers that the authorizer's function lets in (section 6.7 of the spec).
+    #[serde(rename = "CUSTOM", rename_all = "camelCase")]
+    Custom {
+        /// Name in [`Deployment::authorizers`].
+        authorizer: String,
+    },
     /// A kind this proxy does not know: the route answers 500.
     #[serde(other)]
     Unknown,
 }
 
 impl Authorization {
+    /// The authorizer that it names.
+    pub fn authorizer(&self) -> Option<&str> {
+        match self {
+            Self::Jwt { authorizer, .. } | Self::Custom { authorizer } => Some(authorizer),
+            Self::None | Self::Unknown => None,
+        }
+    }
+
+    /// The same with another name for the authorizer.
+    #[must_use]
+    pub fn naming(&self, authorizer: &str) -> Self {
+        match self {
+            Self::Jwt { scopes, .. } => Self::Jwt { authorizer: authorizer.to_owned(), scopes: scopes.clone() },
+            Self::Custom { .. } => Self::Custom { authorizer: authorizer.to_owned() },
+            Self::None | Self::Unknown => self.clone(),
+        }
+    }
+
     fn is_none(&self) -> bool {
         *self == Self::None
     }
@@ -274,12 +298,13 @@ pub enum RouteTarget {
 }
 
 /// How tokens are found and checked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Authorizer {
     /// `namespace/name` of the Authorizer object.
     pub source: String,
-    /// Where the token stands; for JWT exactly one (H-JWT-1).
+    /// Where the token stands, for JWT exactly one (H-JWT-1); what identifies a caller to a function (H-LA-2).
+    #[serde(default)]
     pub identity_source: Vec<String>,
     /// What decides.
     pub check: AuthorizerCheck,
@@ -299,6 +324,18 @@ pub enum AuthorizerCheck {
         /// Where the keys are; absent: from the issuer's discovery document (H-JWT-17).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         jwks_uri: Option<String>,
+    },
+    /// A function's answer (section 6.9 of the spec).
+    #[serde(rename_all = "camelCase")]
+    Lambda {
+        /// The function, and the shape of its event and answer.
+        function: LambdaBackend,
+        /// The answer is `isAuthorized`, not a policy (H-LA-15).
+        #[serde(default, skip_serializing_if = "is_default")]
+        enable_simple_responses: bool,
+        /// How long answers are kept; 0: not at all (H-LA-35).
+        #[serde(default, skip_serializing_if = "is_default")]
+        result_ttl_in_seconds: u32,
     },
     /// A kind this proxy does not know: routes that use it answer 500.
     #[serde(other)]
@@ -364,7 +401,7 @@ pub struct HttpBackend {
 }
 
 /// `integration.lambda`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LambdaBackend {
     /// Where the invoke protocol is spoken.
@@ -376,7 +413,7 @@ pub struct LambdaBackend {
 }
 
 /// Where a function is invoked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
 pub enum LambdaEndpoint {
     /// Pods of a service.
@@ -392,7 +429,7 @@ pub enum LambdaEndpoint {
 }
 
 /// The shape of a function's event and result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PayloadFormatVersion {
     /// As REST APIs send it (section 3.3).
     #[serde(rename = "1.0")]

@@ -74,6 +74,53 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
+/// Days from 1970-01-01 to a date; the inverse of [`civil_date`].
+fn days_of(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// Seconds from 1970 to a date and time of ISO 8601 in UTC: `2026-07-10`, `2026-07-10T19:19:05Z`, `20260710T191905Z`. `None` for any other
+/// text, dates that do not exist included.
+pub fn seconds_of_date(text: &str) -> Option<i64> {
+    let (date, time) = match text.split_once('T') {
+        Some((date, time)) => (date, time.strip_suffix('Z')?),
+        None => (text, "000000"),
+    };
+    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+    let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
+    let days = days_of(year, month, day);
+    let exists = (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && u64::try_from(days).map_or(year >= 1, |days| {
+            civil_date(days) == (year.unsigned_abs(), month.unsigned_abs(), day.unsigned_abs())
+        });
+    (exists && hour < 24 && minute < 60 && second < 60).then_some(days * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+/// Three numbers of fixed lengths, all separated or none.
+fn numbers(text: &str, separator: char, lengths: [usize; 3]) -> Option<[i64; 3]> {
+    let mut rest = text;
+    let separated = text.contains(separator);
+    let mut found = [0; 3];
+    for (index, (length, number)) in lengths.into_iter().zip(&mut found).enumerate() {
+        if index > 0 && separated {
+            rest = rest.strip_prefix(separator)?;
+        }
+        let (digits, after) = rest.split_at_checked(length)?;
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        *number = digits.parse().ok()?;
+        rest = after;
+    }
+    rest.is_empty().then_some(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +160,31 @@ mod tests {
             if month > 12 {
                 (year, month) = (year + 1, 1);
             }
+        }
+    }
+
+    #[test]
+    fn dates_are_read() {
+        for (text, seconds) in [
+            ("1970-01-01", Some(0)),
+            ("1970-01-01T00:00:01Z", Some(1)),
+            ("20260710T191905Z", Some(1_783_711_145)),
+            ("2026-07-10T19:19:05Z", Some(1_783_711_145)),
+            ("2000-02-29", Some(951_782_400)),
+            ("2100-03-01", Some(4_107_542_400)),
+            ("1969-12-31T23:59:59Z", Some(-1)),
+            ("2023-02-29", None),
+            ("2026-13-01", None),
+            ("2026-00-10", None),
+            ("2026-07-10T24:00:00Z", None),
+            ("2026-07-10T19:19:05", None),
+            ("2026-07-10T19:19:05+01:00", None),
+            ("2026-0710", None),
+            ("20260710T19190Z", None),
+            ("2026071é", None),
+            ("", None),
+        ] {
+            assert_eq!(seconds_of_date(text), seconds, "{text}");
         }
     }
 }

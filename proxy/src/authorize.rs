@@ -1,5 +1,7 @@
 //! Who calls: takes the token of a request, checks it, and remembers tokens that were checked.
 
+pub(crate) mod answers;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -9,7 +11,7 @@ use http::HeaderMap;
 use rustc_hash::FxBuildHasher;
 use tollgate_engine::jwt::{self, JwtError, JwtPolicy, Verified};
 
-use crate::gateway::{AuthorizerHandle, Gateway};
+use crate::gateway::{AuthorizerHandle, Gateway, TokenHandle};
 use crate::metrics::Counter;
 use crate::worker::Worker;
 
@@ -73,8 +75,13 @@ impl TokenCaches {
         if caches.is_empty() {
             return;
         }
-        let live: Vec<u64> =
-            gateway.served().flat_map(|served| &served.authorizers).map(|handle| handle.cache.0).collect();
+        let handles = gateway.served().flat_map(|served| &served.authorizers);
+        let live: Vec<u64> = handles
+            .filter_map(|handle| match handle {
+                AuthorizerHandle::Jwt(handle) => Some(handle.cache.0),
+                AuthorizerHandle::Lambda { .. } => None,
+            })
+            .collect();
         caches.retain(|authorizer, _| live.contains(authorizer));
     }
 }
@@ -92,7 +99,7 @@ impl TokenCache {
 pub(crate) async fn bearer(
     worker: &Worker,
     policy: &JwtPolicy,
-    handle: &AuthorizerHandle,
+    handle: &TokenHandle,
     headers: &HeaderMap,
     query: Option<&str>,
     now: u64,

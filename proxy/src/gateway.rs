@@ -11,6 +11,7 @@ use rustc_hash::FxBuildHasher;
 use tollgate_engine::deployment::Stage;
 use tollgate_engine::snapshot::ApiIdentity;
 
+use crate::authorize::answers::Answers;
 use crate::jwks::JwksEntry;
 
 type FxHashMap<K, V> = HashMap<K, V, FxBuildHasher>;
@@ -65,9 +66,16 @@ pub(crate) struct Tls {
     pub(crate) server_name: Box<str>,
 }
 
+/// What this proxy knows of an authorizer.
+#[derive(Debug)]
+pub(crate) enum AuthorizerHandle {
+    Jwt(TokenHandle),
+    Lambda { target: Target, answers: Arc<Answers> },
+}
+
 /// Keys of an authorizer, and the identity under which workers remember verified tokens.
 #[derive(Clone, Debug)]
-pub(crate) struct AuthorizerHandle {
+pub(crate) struct TokenHandle {
     pub(crate) jwks: Arc<JwksEntry>,
     pub(crate) cache: Arc<Slot>,
 }

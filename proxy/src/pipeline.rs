@@ -4,6 +4,8 @@
 //! `integrate` wait for anything.
 
 mod admit;
+mod custom;
+mod facts;
 mod integrate;
 mod locate;
 mod prepare;
@@ -113,7 +115,7 @@ async fn steps(
     let matched = admit::route(served, path, &arrived, record)?;
     // Throttling comes before authorization, so that nobody makes us verify signatures without limit.
     let admitted = admit::throttle(matched, worker, arrived.started)?;
-    let caller = admit::authorize(admitted, worker, &arrived, record).await?;
+    let caller = admit::authorize(admitted, gateway, worker, &arrived, record).await?;
     // A preflight carries no credentials; with an authorizer on its route it is refused before it comes here (H-CORS-7).
     let caller = admit::answer_preflight(caller, &arrived)?;
     let call = prepare::call(caller, gateway, connection, arrived, record)?;

@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use tokio::sync::mpsc;
-use tollgate_engine::deployment::{Backend, Deployment, Destination, Stage};
+use tollgate_engine::deployment::{Backend, Check, Deployment, Destination, Stage};
 use tollgate_engine::snapshot;
 use tollgate_engine::snapshot::{
     ApiIdentity, AuthorizerCheck, BackendTls, ContentHash, Problem, ServicePort, Unit, UnitId, UnitReport,
 };
 use tollgate_engine::throttle::{AccountLimit, Meters};
 
-use crate::gateway::{Api, AuthorizerHandle, Gateway, Served, Slot, Target, Tls};
+use crate::authorize::answers::Answers;
+use crate::gateway::{Api, AuthorizerHandle, Gateway, Served, Slot, Target, Tls, TokenHandle};
 use crate::jwks::Jwks;
 use crate::tls::ClientConfigs;
 use crate::units::{Held, Publisher, UnitSet};
@@ -40,6 +41,8 @@ struct State {
     stages: HashMap<UnitId, CompiledStage>,
     services: Slots<ServicePort>,
     tokens: Slots<(Vec<String>, AuthorizerCheck)>,
+    /// A change of an authorizer gives it an empty cache (H-LA-38); any other change none.
+    answers: AnswerCaches,
     stage_slots: Slots<UnitId>,
     /// Gateways that workers may still hold: freed here and not on a worker, where it would hold up requests.
     retired: Vec<Arc<Gateway>>,
@@ -125,6 +128,7 @@ impl Publication {
         let gateway = Arc::new(Gateway::new(&self.base_domain, apis, services));
         state.services.sweep();
         state.tokens.sweep();
+        state.answers.0.retain(|_, answers| answers.strong_count() > 0);
         state.stage_slots.sweep();
         (gateway, reports)
     }
@@ -146,43 +150,53 @@ impl Publication {
                 message: "the deployment that the stage names did not come with it".to_owned(),
             });
         }
-        let targets = stage.calls.iter().map(|call| {
-            let destination = match call {
-                Ok(call) => match &call.backend {
-                    Backend::Http(http) => &http.destination,
-                    Backend::Lambda(lambda) => &lambda.destination,
-                },
-                Err(_) => return Target::Origin { tls: None },
-            };
-            match destination {
-                Destination::Service { service, tls } => Target::Service {
-                    service: state.services.slot(service),
-                    tls: self.client_tls(
-                        wire,
-                        tls.as_ref(),
-                        &format!("{}.{}.svc", service.name, service.namespace),
-                        &mut problems,
-                    ),
-                },
-                Destination::Origin { tls, host, .. } => {
-                    Target::Origin { tls: self.client_tls(wire, tls.as_ref(), host, &mut problems) }
+        let mut targets = Vec::with_capacity(stage.calls.len());
+        for call in &stage.calls {
+            let destination = match call.as_ref().map(|call| &call.backend) {
+                Ok(Backend::Http(http)) => &http.destination,
+                Ok(Backend::Lambda(lambda)) => &lambda.destination,
+                Err(_) => {
+                    targets.push(Target::Origin { tls: None });
+                    continue;
                 }
-            }
-        });
-        let targets = targets.collect();
-        let authorizers = stage.deployment.iter().flat_map(|deployment| &deployment.authorizers);
-        let authorizers = authorizers
-            .map(|authorizer| AuthorizerHandle {
-                jwks: self.jwks.handle(
-                    &authorizer.wire.source,
-                    authorizer.policy.issuer(),
-                    authorizer.policy.jwks_uri(),
-                ),
-                cache: state.tokens.slot(&(authorizer.wire.identity_source.clone(), authorizer.wire.check.clone())),
-            })
-            .collect();
+            };
+            targets.push(self.target(state, wire, destination, &mut problems));
+        }
+        let mut authorizers = Vec::new();
+        for authorizer in stage.deployment.iter().flat_map(|deployment| &deployment.authorizers) {
+            let wire_check = &authorizer.wire;
+            authorizers.push(match &authorizer.check {
+                Check::Jwt(policy) => AuthorizerHandle::Jwt(TokenHandle {
+                    jwks: self.jwks.handle(&wire_check.source, policy.issuer(), policy.jwks_uri()),
+                    cache: state.tokens.slot(&(wire_check.identity_source.clone(), wire_check.check.clone())),
+                }),
+                Check::Lambda(policy) => AuthorizerHandle::Lambda {
+                    target: self.target(state, wire, &policy.call.destination, &mut problems),
+                    answers: state.answers.get(&(id.clone(), wire_check.clone())),
+                },
+            });
+        }
         let served = Arc::new(Served { stage, targets, authorizers, slot: state.stage_slots.slot(id) });
         CompiledStage { held: Arc::clone(held), served, problems }
+    }
+
+    fn target(
+        &self,
+        state: &mut State,
+        wire: &snapshot::Stage,
+        destination: &Destination,
+        problems: &mut Vec<Problem>,
+    ) -> Target {
+        match destination {
+            Destination::Service { service, tls } => {
+                let name = format!("{}.{}.svc", service.name, service.namespace);
+                let tls = self.client_tls(wire, tls.as_ref(), &name, problems);
+                Target::Service { service: state.services.slot(service), tls }
+            }
+            Destination::Origin { tls, host, .. } => {
+                Target::Origin { tls: self.client_tls(wire, tls.as_ref(), host, problems) }
+            }
+        }
     }
 
     fn client_tls(
@@ -230,6 +244,21 @@ fn api(identity: ApiIdentity, served: Vec<Arc<Served>>) -> Api {
     let (default, mut stages): (Vec<_>, Vec<_>) = served.into_iter().partition(|served| served.stage.is_default());
     stages.sort_by(|a, b| a.stage.stage_name.cmp(&b.stage.stage_name));
     Api { identity, stages, default: default.into_iter().next() }
+}
+
+/// Answers of authorizers' functions by stage and authorizer, as long as somebody holds them.
+#[derive(Debug, Default)]
+struct AnswerCaches(HashMap<(UnitId, snapshot::Authorizer), Weak<Answers>>);
+
+impl AnswerCaches {
+    fn get(&mut self, key: &(UnitId, snapshot::Authorizer)) -> Arc<Answers> {
+        if let Some(answers) = self.0.get(key).and_then(Weak::upgrade) {
+            return answers;
+        }
+        let answers = Arc::new(Answers::default());
+        self.0.insert(key.clone(), Arc::downgrade(&answers));
+        answers
+    }
 }
 
 /// Gives each key a number as long as somebody holds it.

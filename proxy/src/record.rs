@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
-use tollgate_engine::context::{Facts, IntegrationOutcome, JwtFacts, Outcome, RouteFacts};
+use tollgate_engine::context::{CallerFacts, Facts, IntegrationOutcome, JwtFacts, Outcome, RouteFacts};
 use tollgate_engine::jwt::Verified;
+use tollgate_engine::lambda_authorizer::Answer;
 use tollgate_engine::reject::Reject;
 use tollgate_engine::request_id::RequestId;
 use tollgate_engine::route::PathTemplate;
@@ -33,7 +35,7 @@ pub(crate) struct Record {
     pub(crate) source_ip: IpAddr,
     /// The matched route's number.
     pub(crate) route: Option<usize>,
-    pub(crate) caller: Option<Rc<Verified>>,
+    pub(crate) caller: Option<Caller>,
     pub(crate) authorizer_error: Option<Cow<'static, str>>,
     pub(crate) reject: Option<Reject>,
     pub(crate) status: u16,
@@ -41,6 +43,26 @@ pub(crate) struct Record {
     pub(crate) request_bytes: u64,
     /// Who its span is, if it is sampled.
     pub(crate) span: Option<SpanContext>,
+}
+
+/// Who calls.
+#[derive(Debug)]
+pub(crate) enum Caller {
+    /// The bearer of a token. Functions see its scopes when the route has some (H-JWT-29).
+    Token { verified: Rc<Verified>, route_has_scopes: bool },
+    /// What an authorizer's function answered.
+    Function(Arc<Answer>),
+}
+
+impl Caller {
+    pub(crate) fn facts(&self) -> CallerFacts<'_> {
+        match self {
+            Self::Token { verified, route_has_scopes } => {
+                CallerFacts::Jwt(JwtFacts { token: verified, route_has_scopes: *route_has_scopes })
+            }
+            Self::Function(answer) => CallerFacts::Lambda(answer),
+        }
+    }
 }
 
 /// How the call of the integration went.
@@ -159,7 +181,7 @@ impl Record {
                 stage: &stage.stage_name,
                 stage_variables: &stage.stage_variables,
                 route: route.map(|route| RouteFacts { key: &route.key_text, parameters: &[] }),
-                authorizer: self.caller.as_deref().map(|token| JwtFacts { token, route_has_scopes: false }),
+                authorizer: self.caller.as_ref().map(Caller::facts),
             })
         })
     }

@@ -50,6 +50,8 @@ pub struct ConnectionLimits {
     pub handshake_timeout: Duration,
     /// TCP (and TLS) connect to a backend; never longer than the integration's timeout.
     pub connect_timeout: Duration,
+    /// How long an authorizer's function may take (H-LA-5).
+    pub authorizer_timeout: Duration,
     /// Idle connections kept per backend address and worker.
     pub idle_per_backend: usize,
     /// An idle backend connection older than this is not used again.
@@ -68,6 +70,7 @@ impl Default for ConnectionLimits {
             refused_body_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(3),
+            authorizer_timeout: Duration::from_secs(10),
             idle_per_backend: 256,
             backend_idle_timeout: Duration::from_secs(60),
             http2_streams: 128,

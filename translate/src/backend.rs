@@ -51,8 +51,16 @@ impl Backend {
 pub(crate) fn service_of(integration: &Integration) -> Option<&ServicePort> {
     match &integration.backend {
         snapshot::Backend::Service(service) => Some(&service.service),
-        snapshot::Backend::Lambda(LambdaBackend { endpoint: LambdaEndpoint::Service { service }, .. }) => Some(service),
+        snapshot::Backend::Lambda(function) => function_service(function),
         _ => None,
+    }
+}
+
+/// The service behind a function.
+pub(crate) fn function_service(function: &LambdaBackend) -> Option<&ServicePort> {
+    match &function.endpoint {
+        LambdaEndpoint::Service { service } => Some(service),
+        LambdaEndpoint::Url { .. } => None,
     }
 }
 
@@ -114,7 +122,7 @@ fn first_problem(content: &Integration) -> Option<String> {
     problems.into_iter().next().map(|problem| problem.message)
 }
 
-type Parts = Result<(snapshot::Backend, Option<Template>), String>;
+pub(crate) type Parts = Result<(snapshot::Backend, Option<Template>), String>;
 
 fn service_backend(
     place: &Place<'_>,
@@ -132,7 +140,8 @@ fn http_backend(path: &str, target: &HttpTarget, method: Option<String>, tls: Op
     Ok((snapshot::Backend::Http(HttpBackend { uri: target.uri.clone(), method, tls }), Some(template)))
 }
 
-fn lambda_backend(place: &Place<'_>, target: &LambdaTarget, version: Option<PayloadFormatVersion>) -> Parts {
+/// The function of `target`; `version` is 2.0 when absent.
+pub(crate) fn lambda_backend(place: &Place<'_>, target: &LambdaTarget, version: Option<PayloadFormatVersion>) -> Parts {
     let endpoint = match (&target.service, &target.endpoint) {
         (Some(service), None) => LambdaEndpoint::Service { service: service_port(place, &service.name, service.port) },
         (None, Some(url)) => LambdaEndpoint::Url { url: url.trim_end_matches('/').to_owned() },
@@ -155,26 +164,29 @@ fn template(path: &str, field: &str, text: &str) -> Result<Template, String> {
 }
 
 pub(crate) fn service_verdict(world: &World, place: &Place<'_>, port: &ServicePort) -> Verdict {
+    missing_service(world, place, port, "until then requests get 503")
+}
+
+/// What is wrong with a service that is referred to, and what happens meanwhile.
+pub(crate) fn missing_service(world: &World, place: &Place<'_>, port: &ServicePort, meanwhile: &str) -> Verdict {
     let ServicePort { namespace, name, port: number } = port;
     let path = place.path;
     match look_up(world, port) {
         Ok(()) => Verdict::resolved(),
         Err(Missing::Service) => Verdict::no(
             Reason::ServiceNotFound,
-            format!(
-                "{path}: Service {namespace}/{name} does not exist: create it or correct the name; until then requests get 503"
-            ),
+            format!("{path}: Service {namespace}/{name} does not exist: create it or correct the name; {meanwhile}"),
         ),
         Err(Missing::Port) => Verdict::no(
             Reason::ServicePortNotFound,
             format!(
-                "{path}: Service {namespace}/{name} has no TCP port {number}: use one of its ports (not the pods'); until then requests get 503"
+                "{path}: Service {namespace}/{name} has no TCP port {number}: use one of its ports (not the pods'); {meanwhile}"
             ),
         ),
         Err(Missing::ExternalName) => Verdict::no(
             Reason::ServicePortNotFound,
             format!(
-                "{path}: Service {namespace}/{name} is of type ExternalName and has no pods: use the target http with a URI; until then requests get 503"
+                "{path}: Service {namespace}/{name} is of type ExternalName and has no pods: use the target http with a URI; {meanwhile}"
             ),
         ),
     }

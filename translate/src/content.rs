@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use tollgate_engine::snapshot::{ContentHash, Deployment, ServicePort, Unit};
 
+use crate::authorizer;
 use crate::backend::service_of;
 
 /// A unit as JSON, and the hash of that.
@@ -43,7 +44,8 @@ impl Built {
 
     /// A deployment that an earlier controller built.
     pub(crate) fn restored(deployment: Deployment) -> Arc<Self> {
-        let services = deployment.integrations.values().filter_map(service_of).cloned().collect();
+        let deciding = deployment.authorizers.values().filter_map(authorizer::service_of);
+        let services = deployment.integrations.values().filter_map(service_of).chain(deciding).cloned().collect();
         let keys = deployment.routes.iter().map(|route| route.key.as_str().into()).collect();
         Arc::new(Self::new(Content::of(&Unit::Deployment(deployment)), services, keys))
     }

@@ -13,6 +13,7 @@ use tollgate_engine::snapshot::{
 
 use crate::api::ApiPart;
 use crate::arrange::Slot;
+use crate::authorizer;
 use crate::backend::Backend;
 use crate::content::{Built, Content};
 use crate::route::{IntegrationUse, RoutePart};
@@ -91,8 +92,12 @@ pub(crate) fn deployment(identity: &ApiIdentity, api: &ApiPart, routes: &[Placed
     integrations.dedup_by(|a, b| a.0 == b.0);
     let json = assemble(identity, api, &names.authorizers, &integrations, &pieces);
     let parts = routes.iter().filter_map(|placed| placed.slot.part());
-    let services: HashSet<&ServicePort> =
-        parts.filter_map(|part| part.integration.backend()).filter_map(|backend| backend.service()).collect();
+    let services: HashSet<&ServicePort> = parts
+        .flat_map(|part| {
+            let deciding = part.authorizer.as_deref().and_then(authorizer::service_of);
+            part.integration.backend().and_then(|backend| backend.service()).into_iter().chain(deciding)
+        })
+        .collect();
     let keys = routes.iter().filter_map(|placed| placed.slot.key()).map(|key| Arc::clone(&key.text)).collect();
     Arc::new(Built::new(Content::of_json(json), services.into_iter().cloned().collect(), keys))
 }
@@ -113,10 +118,10 @@ impl<'a> Names<'a> {
             if let IntegrationUse::Shared(name, backend) = &part.integration {
                 integrations.insert(name.as_str(), backend);
             }
-            if let (Authorization::Jwt { authorizer, .. }, Some(check)) = (&part.authorization, &part.authorizer)
+            if let (Some(authorizer), Some(check)) = (part.authorization.authorizer(), &part.authorizer)
                 && !authorizers.contains_key(authorizer)
             {
-                authorizers.insert(authorizer.clone(), Arc::clone(check));
+                authorizers.insert(authorizer.to_owned(), Arc::clone(check));
             }
         }
         Self { integrations, authorizers }
@@ -134,14 +139,14 @@ impl<'a> Names<'a> {
             };
             (id, Arc::clone(backend))
         });
-        let authorization = match (&part.authorization, &part.authorizer) {
-            (Authorization::Jwt { authorizer, scopes }, Some(check)) => {
-                let known = self.authorizers.entry(authorizer.clone()).or_insert_with(|| Arc::clone(check));
-                let authorizer = if known == check { authorizer.clone() } else { other_name(authorizer, &**check) };
+        let authorization = match (part.authorization.authorizer(), &part.authorizer) {
+            (Some(authorizer), Some(check)) => {
+                let known = self.authorizers.entry(authorizer.to_owned()).or_insert_with(|| Arc::clone(check));
+                let authorizer = if known == check { authorizer.to_owned() } else { other_name(authorizer, &**check) };
                 self.authorizers.entry(authorizer.clone()).or_insert_with(|| Arc::clone(check));
-                Authorization::Jwt { authorizer, scopes: scopes.clone() }
+                part.authorization.naming(&authorizer)
             }
-            (other, _) => other.clone(),
+            _ => part.authorization.clone(),
         };
         Pieces::named(namespace, name, part, integration, authorization)
     }

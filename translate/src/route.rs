@@ -9,7 +9,7 @@ use tollgate_engine::snapshot::{self, Authorization, Deployment, RouteTarget};
 
 use crate::backend::{self, Backend, Place};
 use crate::outcome::Outcome;
-use crate::{Kind, ObjectRef, Reason, Verdict, World};
+use crate::{Kind, ObjectRef, Reason, Verdict, World, authorizer};
 
 /// Everything that one route puts into a deployment.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +77,7 @@ pub(crate) fn evaluate(world: &World, shared: &impl Shared, object: &ObjectRef, 
     };
     let key = Key { text: spec.route_key.as_str().into(), shape: parsed.shape().into() };
     let integration = integration(world, shared, object, spec, &parsed);
-    let authorizer = authorizer(world, shared, object, spec);
+    let authorizer = access(world, shared, object, spec);
     let accepted = first_no(&authorizer.accepted, &integration.accepted);
     let resolved = first_no(&authorizer.resolved, &integration.resolved);
     let value = match (integration.value, authorizer.value) {
@@ -158,36 +158,50 @@ fn shared_integration(world: &World, shared: &impl Shared, object: &ObjectRef) -
 
 type Access = (Authorization, Option<Arc<snapshot::Authorizer>>);
 
-fn authorizer(world: &World, shared: &impl Shared, route: &ObjectRef, spec: &RouteSpec) -> Outcome<Access> {
+fn access(world: &World, shared: &impl Shared, route: &ObjectRef, spec: &RouteSpec) -> Outcome<Access> {
     let scopes = spec.authorization_scopes.clone();
-    match (spec.authorization_type, &spec.authorizer_ref) {
-        (AuthorizationType::None, None) if scopes.is_empty() => Outcome::good((Authorization::None, None)),
-        (AuthorizationType::None, None) => Outcome::invalid(
+    if spec.authorization_type != AuthorizationType::Jwt && !scopes.is_empty() {
+        return Outcome::invalid(
             "spec.authorizationScopes are checked for authorizationType JWT only: set authorizationType, or remove them",
-        ),
-        (AuthorizationType::None, Some(_)) => Outcome::invalid(
-            "spec.authorizerRef has no effect while authorizationType is NONE: set authorizationType to JWT, or remove authorizerRef",
-        ),
-        // The words of AWS (H-AUTH-2), and the field.
-        (AuthorizationType::Jwt, None) => Outcome::invalid(
-            "spec.authorizerRef is missing: setting the authorization type to JWT requires a valid JWT authorizer",
-        ),
-        (AuthorizationType::Jwt, Some(to)) => {
-            let object = ObjectRef::new(Kind::Authorizer, &route.namespace, &to.name);
-            if world.authorizer(&object).is_none() {
-                return Outcome::unresolved(
-                    Reason::AuthorizerNotFound,
-                    format!("spec.authorizerRef: {object} does not exist: create it or correct the name"),
-                );
-            }
-            match shared.authorizer(&object) {
-                Some(check) => Outcome::good((Authorization::Jwt { authorizer: to.name.clone(), scopes }, Some(check))),
-                None => Outcome::unresolved(
-                    Reason::AuthorizerNotAccepted,
-                    format!("spec.authorizerRef: {object} is refused: see its conditions"),
-                ),
-            }
+        );
+    }
+    let (wanted, kind) = match (spec.authorization_type, &spec.authorizer_ref) {
+        (AuthorizationType::None, None) => return Outcome::good((Authorization::None, None)),
+        (AuthorizationType::None, Some(_)) => {
+            return Outcome::invalid(
+                "spec.authorizerRef has no effect while authorizationType is NONE: set authorizationType to JWT or CUSTOM, or remove authorizerRef",
+            );
         }
+        // The words of AWS (H-AUTH-2), and the field.
+        (AuthorizationType::Jwt, None) => {
+            return Outcome::invalid(
+                "spec.authorizerRef is missing: setting the authorization type to JWT requires a valid JWT authorizer",
+            );
+        }
+        (AuthorizationType::Custom, None) => {
+            return Outcome::invalid(
+                "spec.authorizerRef is missing: setting the authorization type to CUSTOM requires a lambda authorizer",
+            );
+        }
+        (AuthorizationType::Jwt, Some(to)) => (Authorization::Jwt { authorizer: to.name.clone(), scopes }, "JWT"),
+        (AuthorizationType::Custom, Some(to)) => (Authorization::Custom { authorizer: to.name.clone() }, "CUSTOM"),
+    };
+    let object = ObjectRef::new(Kind::Authorizer, &route.namespace, wanted.authorizer().unwrap_or_default());
+    if world.authorizer(&object).is_none() {
+        return Outcome::unresolved(
+            Reason::AuthorizerNotFound,
+            format!("spec.authorizerRef: {object} does not exist: create it or correct the name"),
+        );
+    }
+    match shared.authorizer(&object) {
+        Some(check) if authorizer::fits(&wanted, &check) => Outcome::good((wanted, Some(check))),
+        Some(_) => Outcome::invalid(format!(
+            "spec.authorizerRef: {object} is of another type than authorizationType {kind} needs: JWT goes with jwt, CUSTOM with lambda"
+        )),
+        None => Outcome::unresolved(
+            Reason::AuthorizerNotAccepted,
+            format!("spec.authorizerRef: {object} is refused: see its conditions"),
+        ),
     }
 }
 
@@ -202,8 +216,9 @@ pub(crate) fn refreshed(shared: &impl Shared, namespace: &str, part: &Arc<RouteP
     {
         *backend = now;
     }
-    if let Authorization::Jwt { authorizer, .. } = &fresh.authorization
-        && let Some(now) = shared.authorizer(&ObjectRef::new(Kind::Authorizer, namespace, authorizer.as_str()))
+    if let Some(name) = fresh.authorization.authorizer()
+        && let Some(now) = shared.authorizer(&ObjectRef::new(Kind::Authorizer, namespace, name))
+        && authorizer::fits(&fresh.authorization, &now)
     {
         fresh.authorizer = Some(now);
     }
@@ -229,15 +244,13 @@ pub(crate) fn restored(deployment: &Deployment) -> BTreeMap<String, Arc<RoutePar
             RouteTarget::None => IntegrationUse::None,
             RouteTarget::Refused | RouteTarget::Unknown => return None,
         };
-        let mut authorization = route.authorization.clone();
-        let authorizer = match &mut authorization {
-            Authorization::None => None,
-            Authorization::Jwt { authorizer, .. } => {
-                let check = deployment.authorizers.get(authorizer)?.clone();
-                *authorizer = check.source.split_once('/')?.1.to_owned();
-                Some(Arc::new(check))
+        let (authorization, authorizer) = match (&route.authorization, route.authorization.authorizer()) {
+            (Authorization::Unknown, _) => return None,
+            (open, None) => (open.clone(), None),
+            (closed, Some(name)) => {
+                let check = deployment.authorizers.get(name)?.clone();
+                (closed.naming(check.source.split_once('/')?.1), Some(Arc::new(check)))
             }
-            Authorization::Unknown => return None,
         };
         let key = Key { text: route.key.as_str().into(), shape: shape.into() };
         Some((name, Arc::new(RoutePart { key, authorization, integration, authorizer })))

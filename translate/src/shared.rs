@@ -93,7 +93,7 @@ impl SharedObjects {
             self.authorizers.remove(object);
             return;
         };
-        let outcome = authorizer::evaluate(object, &item.spec);
+        let outcome = authorizer::evaluate(world, object, &item.spec);
         let restored = self.restored_authorizers.remove(object);
         update(&mut self.authorizers, object, (&item.uid, item.generation), outcome, restored, revision);
     }

@@ -128,6 +128,7 @@ impl Translator {
                 }
                 Kind::Service | Kind::ConfigMap | Kind::Secret => {
                     again.extend(self.world.referrers(object, Kind::Integration).cloned());
+                    again.extend(self.world.referrers(object, Kind::Authorizer).cloned());
                 }
                 _ => {}
             }

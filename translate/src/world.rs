@@ -80,8 +80,13 @@ impl World {
                 put(&mut self.integrations, reference.clone(), Item::new(&o.metadata, o.spec))
                     .then(|| self.moved(reference, targets))
             }
-            Object::Authorizer(o) => put(&mut self.authorizers, reference.clone(), Item::new(&o.metadata, o.spec))
-                .then(|| self.moved(reference, Vec::new())),
+            Object::Authorizer(o) => {
+                let service = o.spec.lambda.as_ref().and_then(|lambda| lambda.function.service.as_ref());
+                let targets = service.map(|service| ObjectRef::new(Kind::Service, &reference.namespace, &service.name));
+                let targets = targets.into_iter().collect();
+                put(&mut self.authorizers, reference.clone(), Item::new(&o.metadata, o.spec))
+                    .then(|| self.moved(reference, targets))
+            }
             Object::Stage(o) => {
                 let targets = stage_targets(&reference, &o.spec);
                 put(&mut self.stages, reference.clone(), Item::new(&o.metadata, o.spec))

@@ -172,7 +172,7 @@ fn served(translator: &Translator) -> BTreeMap<String, String> {
             };
             let (authorizer, scopes) = match &route.authorization {
                 Authorization::Jwt { authorizer, scopes } => (Some(&authorizers[authorizer]), Some(scopes)),
-                _ => (None, None),
+                other => (other.authorizer().map(|name| &authorizers[name]), None),
             };
             let text =
                 json!([api, disable_execute_api_endpoint, cors, limits, route.key, integration, authorizer, scopes]);

@@ -20,6 +20,8 @@ pub(crate) struct Request {
     pub(crate) parameters: Vec<(&'static str, String)>,
     /// The token, and whether the route has scopes.
     pub(crate) token: Option<(Verified, bool)>,
+    /// What an authorizer's function answered.
+    pub(crate) answer: Option<Answer>,
 }
 
 impl Default for Request {
@@ -38,6 +40,7 @@ impl Default for Request {
             route: Some("$default".to_owned()),
             parameters: Vec::new(),
             token: None,
+            answer: None,
         }
     }
 }
@@ -74,7 +77,9 @@ impl Request {
             authorizer: self
                 .token
                 .as_ref()
-                .map(|(token, route_has_scopes)| JwtFacts { token, route_has_scopes: *route_has_scopes }),
+                .map(|(token, route_has_scopes)| JwtFacts { token, route_has_scopes: *route_has_scopes })
+                .map(CallerFacts::Jwt)
+                .or(self.answer.as_ref().map(CallerFacts::Lambda)),
         }
     }
 }

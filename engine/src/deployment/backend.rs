@@ -111,7 +111,7 @@ impl Integration {
                 }
                 BackendTemplate::Http { origin, path, method: parse_method(method.as_deref())?, tls: tls.clone() }
             }
-            snapshot::Backend::Lambda(lambda) => BackendTemplate::Lambda(compile_lambda(lambda)?),
+            snapshot::Backend::Lambda(lambda) => BackendTemplate::Lambda(LambdaCall::compile(lambda)?),
             snapshot::Backend::Unknown => {
                 return Err("the kind of backend is not known to this version of the proxy: upgrade it".to_owned());
             }
@@ -141,21 +141,24 @@ fn parse_method(method: Option<&str>) -> Result<Option<http::Method>, String> {
     }
 }
 
-fn compile_lambda(lambda: &snapshot::LambdaBackend) -> Result<LambdaCall, String> {
-    let snapshot::LambdaBackend { endpoint, function_name, payload_format_version } = lambda;
-    let (destination, base) = match endpoint {
-        snapshot::LambdaEndpoint::Service { service } => {
-            (Destination::Service { service: service.clone(), tls: None }, "")
-        }
-        snapshot::LambdaEndpoint::Url { url } => {
-            let path = url.splitn(4, '/').nth(3).map_or("", |path| &url[url.len() - path.len() - 1..]);
-            let origin = &url[..url.len() - path.len()];
-            (parse_origin(origin, None).map_err(|error| format!("endpoint: {error}"))?, path.trim_end_matches('/'))
-        }
-    };
-    let path = format!("{base}/2015-03-31/functions/{function_name}/invocations");
-    let path = path.parse().map_err(|_| format!("functionName: {function_name:?} cannot stand in a path"))?;
-    Ok(LambdaCall { destination, path, version: *payload_format_version })
+impl LambdaCall {
+    /// Compiles what travelled. The error names value, rule and fix.
+    pub(crate) fn compile(lambda: &snapshot::LambdaBackend) -> Result<Self, String> {
+        let snapshot::LambdaBackend { endpoint, function_name, payload_format_version } = lambda;
+        let (destination, base) = match endpoint {
+            snapshot::LambdaEndpoint::Service { service } => {
+                (Destination::Service { service: service.clone(), tls: None }, "")
+            }
+            snapshot::LambdaEndpoint::Url { url } => {
+                let path = url.splitn(4, '/').nth(3).map_or("", |path| &url[url.len() - path.len() - 1..]);
+                let origin = &url[..url.len() - path.len()];
+                (parse_origin(origin, None).map_err(|error| format!("endpoint: {error}"))?, path.trim_end_matches('/'))
+            }
+        };
+        let path = format!("{base}/2015-03-31/functions/{function_name}/invocations");
+        let path = path.parse().map_err(|_| format!("functionName: {function_name:?} cannot stand in a path"))?;
+        Ok(Self { destination, path, version: *payload_format_version })
+    }
 }
 
 /// `https://host[:port]`, nothing after it.

@@ -3,9 +3,10 @@
 use super::event_headers::{self, Shape, Spelling};
 use super::query::Grouped;
 use super::{BodyForm, Object, write_jwt};
-use crate::context::Facts;
+use crate::context::{CallerFacts, Facts};
 use crate::ip::IpText;
 use crate::json::{push_bytes, push_number, push_string};
+use crate::lambda_authorizer::Answer;
 use crate::percent::decode_path;
 
 /// Appends the event, keys in the order of H-EV1-1.
@@ -67,12 +68,14 @@ fn write_all_values(query: &Grouped<'_>, out: &mut Vec<u8>) {
 }
 
 /// H-EV1-9.
-fn write_context(facts: &Facts<'_>, resource: &str, out: &mut Vec<u8>) {
+pub(super) fn write_context(facts: &Facts<'_>, resource: &str, out: &mut Vec<u8>) {
     let mut context = Object::open(out);
     context.string("accountId", facts.account_id);
     context.string("apiId", facts.api_id);
-    if let Some(jwt) = &facts.authorizer {
-        write_jwt(jwt, context.key("authorizer"));
+    match &facts.authorizer {
+        None => {}
+        Some(CallerFacts::Jwt(jwt)) => write_jwt(jwt, context.key("authorizer")),
+        Some(CallerFacts::Lambda(answer)) => write_answer(answer, context.key("authorizer")),
     }
     context.string("domainName", facts.domain_name());
     context.string("domainPrefix", facts.domain_prefix());
@@ -88,6 +91,19 @@ fn write_context(facts: &Facts<'_>, resource: &str, out: &mut Vec<u8>) {
     context.string("resourcePath", resource);
     context.string("stage", facts.stage);
     context.close();
+}
+
+/// The context as it stands, and the principal of policy mode (H-EV1-12, H-LA-25).
+fn write_answer(answer: &Answer, out: &mut Vec<u8>) {
+    let members = answer.context_json().and_then(|json| json.strip_prefix('{')?.strip_suffix('}')).unwrap_or_default();
+    let mut object = Object::open(out);
+    if let Some(principal_id) = answer.principal_id().filter(|_| !answer.has_key("principalId")) {
+        object.string("principalId", principal_id);
+    }
+    if !members.is_empty() {
+        object.members(members);
+    }
+    object.close();
 }
 
 /// H-EV1-11; who called is not known on open and JWT routes.

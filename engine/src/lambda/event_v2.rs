@@ -3,7 +3,7 @@
 use super::event_headers::{self, Shape};
 use super::query::Grouped;
 use super::{BodyForm, Object, write_jwt};
-use crate::context::Facts;
+use crate::context::{CallerFacts, Facts};
 use crate::ip::IpText;
 use crate::json::{push_bytes, push_escaped, push_number};
 use crate::percent::decode_path;
@@ -31,21 +31,29 @@ pub(super) fn write(facts: &Facts<'_>, body: &[u8], out: &mut Vec<u8>) {
     if form != BodyForm::Empty {
         form.write(event.key("body"));
     }
+    write_parameters(facts, &mut event);
+    event.raw("isBase64Encoded", if form.is_base64() { "true" } else { "false" });
+    write_stage_variables(facts, &mut event);
+    event.close();
+}
+
+pub(super) fn write_parameters(facts: &Facts<'_>, event: &mut Object<'_>) {
     if let Some(route) = facts.route.filter(|route| !route.parameters.is_empty()) {
         let mut parameters = Object::open(event.key("pathParameters"));
         parameters.strings(route.parameters.iter().map(|(name, value)| (*name, value.as_str())));
         parameters.close();
     }
-    event.raw("isBase64Encoded", if form.is_base64() { "true" } else { "false" });
+}
+
+pub(super) fn write_stage_variables(facts: &Facts<'_>, event: &mut Object<'_>) {
     if !facts.stage_variables.is_empty() {
         let mut variables = Object::open(event.key("stageVariables"));
         variables.strings(facts.stage_variables.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         variables.close();
     }
-    event.close();
 }
 
-fn write_cookies(cookies: &[&[u8]], out: &mut Vec<u8>) {
+pub(super) fn write_cookies(cookies: &[&[u8]], out: &mut Vec<u8>) {
     out.push(b'[');
     for (index, cookie) in cookies.iter().enumerate() {
         if index > 0 {
@@ -57,7 +65,7 @@ fn write_cookies(cookies: &[&[u8]], out: &mut Vec<u8>) {
 }
 
 /// Repeated names are joined with a comma (H-EV2-8).
-fn write_query(query: &Grouped<'_>, out: &mut Vec<u8>) {
+pub(super) fn write_query(query: &Grouped<'_>, out: &mut Vec<u8>) {
     let mut object = Object::open(out);
     for (name, values) in query.iter() {
         let out = object.any_key(name);
@@ -74,13 +82,16 @@ fn write_query(query: &Grouped<'_>, out: &mut Vec<u8>) {
 }
 
 /// H-EV2-16.
-fn write_context(facts: &Facts<'_>, path: &str, route_key: &str, out: &mut Vec<u8>) {
+pub(super) fn write_context(facts: &Facts<'_>, path: &str, route_key: &str, out: &mut Vec<u8>) {
     let mut context = Object::open(out);
     context.string("accountId", facts.account_id);
     context.string("apiId", facts.api_id);
-    if let Some(jwt) = &facts.authorizer {
+    if let Some(caller) = &facts.authorizer {
         let mut authorizer = Object::open(context.key("authorizer"));
-        write_jwt(jwt, authorizer.key("jwt"));
+        match caller {
+            CallerFacts::Jwt(jwt) => write_jwt(jwt, authorizer.key("jwt")),
+            CallerFacts::Lambda(answer) => authorizer.raw("lambda", answer.context_json().unwrap_or("null")),
+        }
         authorizer.close();
     }
     context.string("domainName", facts.domain_name());

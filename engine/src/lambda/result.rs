@@ -20,7 +20,7 @@ use crate::reject::Reject;
 use crate::snapshot::PayloadFormatVersion;
 
 /// How much of a function's error message goes into the log, in bytes.
-const MAX_ERROR_MESSAGE: usize = 4096;
+pub(crate) const MAX_ERROR_MESSAGE: usize = 4096;
 
 /// What the function wants the client to get.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,14 +130,19 @@ fn call_failure(status: u16) -> Option<FunctionFailure> {
 /// H-LOG-12.
 pub const PERMISSION_MISSING: &str = "The IAM role configured on the integration or API Gateway doesn't have permissions to call the integration. Check the permissions and try again.";
 
+/// The message of a function that threw.
+pub(crate) fn thrown_message(payload: &[u8]) -> Cow<'_, str> {
+    match serde_json::from_slice::<Thrown>(payload) {
+        Ok(thrown) => Cow::Owned(thrown.error_message),
+        Err(_) if payload.starts_with(EMULATED_TIMEOUT) => String::from_utf8_lossy(payload),
+        Err(_) => Cow::Borrowed("Unhandled"),
+    }
+}
+
 impl FunctionFailure {
     /// The function threw (H-RES-1, H-LOG-11).
     fn thrown(payload: &[u8]) -> Self {
-        let said = match serde_json::from_slice::<Thrown>(payload) {
-            Ok(thrown) => Cow::Owned(thrown.error_message),
-            Err(_) if payload.starts_with(EMULATED_TIMEOUT) => String::from_utf8_lossy(payload),
-            Err(_) => Cow::Borrowed("Unhandled"),
-        };
+        let said = thrown_message(payload);
         let said = &said[..said.floor_char_boundary(MAX_ERROR_MESSAGE)];
         Self {
             reject: Reject::FunctionError,

@@ -106,6 +106,14 @@ counters! {
         /// By a throttle.
         Throttled,
     }
+    "tollgate_authorizer_answers_total", "Answers of authorizers' functions, by where they came from.": {
+        /// Kept, or asked by another request at the same time.
+        AuthorizerCached("source" = "cache"),
+        /// The function was asked.
+        AuthorizerAsked("source" = "function"),
+        /// The function was asked and gave no answer.
+        AuthorizerFailed("source" = "failure"),
+    }
     "tollgate_token_checks_total", "Bearer tokens checked, by where the verdict came from.": {
         /// Verified before and cached.
         TokenCached("source" = "cache"),

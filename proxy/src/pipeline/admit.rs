@@ -3,17 +3,18 @@
 use std::time::Instant;
 
 use tollgate_engine::cors;
-use tollgate_engine::deployment::{Authorization, Deployment, Route};
-use tollgate_engine::jwt::{SCOPE_MISSING, scope_challenge};
+use tollgate_engine::deployment::{Authorization, Check, Deployment, Route};
+use tollgate_engine::jwt::{JwtPolicy, SCOPE_MISSING, scope_challenge};
+use tollgate_engine::percent::decode_path;
 use tollgate_engine::reject::Reject;
 use tollgate_engine::route::Method;
 
 use super::locate::StagePath;
-use super::{Arrived, Stop};
+use super::{Arrived, Stop, custom};
 use crate::authorize;
-use crate::gateway::Served;
+use crate::gateway::{AuthorizerHandle, Gateway, Served, TokenHandle};
 use crate::metrics::Counter;
-use crate::record::Record;
+use crate::record::{Caller, Record};
 use crate::worker::Worker;
 
 /// A request whose route is known.
@@ -74,16 +75,46 @@ pub(super) fn throttle<'s>(matched: Matched<'s>, worker: &Worker, now: Instant) 
 /// Asks the route's authorizer.
 pub(super) async fn authorize<'s>(
     admitted: Admitted<'s>,
+    gateway: &Gateway,
     worker: &Worker,
     arrived: &Arrived,
     record: &mut Record,
 ) -> Result<Authorized<'s>, Stop> {
     let Admitted(matched) = admitted;
-    let Authorization::Jwt { authorizer, scopes } = &matched.route().authorization else {
-        return Ok(Authorized { matched });
-    };
-    let policy = &matched.deployment.authorizers[*authorizer].policy;
-    let handle = &matched.served.authorizers[*authorizer];
+    match &matched.route().authorization {
+        Authorization::Open => {}
+        Authorization::Jwt { authorizer, scopes } => {
+            let authorizer =
+                (&matched.deployment.authorizers[*authorizer].check, &matched.served.authorizers[*authorizer]);
+            let (Check::Jwt(policy), AuthorizerHandle::Jwt(handle)) = authorizer else {
+                return Err(Reject::AuthorizerFailure.into());
+            };
+            bearer(policy, handle, scopes, worker, arrived, record).await?;
+            check_arn(&matched, worker, arrived)?;
+        }
+        Authorization::Custom { authorizer } => {
+            let authorizer =
+                (&matched.deployment.authorizers[*authorizer].check, &matched.served.authorizers[*authorizer]);
+            let (Check::Lambda(policy), AuthorizerHandle::Lambda { target, answers }) = authorizer else {
+                return Err(Reject::AuthorizerFailure.into());
+            };
+            let function = custom::Function { policy, target, answers };
+            check_arn(&matched, worker, arrived)?;
+            let arn = arn(&matched, worker, arrived);
+            custom::authorize(&matched, function, gateway, worker, arrived, &arn, record).await?;
+        }
+    }
+    Ok(Authorized { matched })
+}
+
+async fn bearer(
+    policy: &JwtPolicy,
+    handle: &TokenHandle,
+    scopes: &[String],
+    worker: &Worker,
+    arrived: &Arrived,
+    record: &mut Record,
+) -> Result<(), Stop> {
     let head = &arrived.head;
     let now = arrived.received_ms / 1000;
     let verified = match authorize::bearer(worker, policy, handle, &head.headers, head.uri.query(), now).await {
@@ -94,16 +125,15 @@ pub(super) async fn authorize<'s>(
         }
     };
     let allowed = scopes.is_empty() || verified.allows(scopes);
-    record.caller = Some(verified);
+    record.caller = Some(Caller::Token { verified, route_has_scopes: !scopes.is_empty() });
     if !allowed {
         record.authorizer_error = Some(SCOPE_MISSING.into());
         return Err(Stop::Reject { reject: Reject::ScopeMissing, challenge: Some(scope_challenge(scopes)) });
     }
-    check_arn(&matched, worker, arrived)?;
-    Ok(Authorized { matched })
+    Ok(())
 }
 
-/// `arn:aws:execute-api:{region}:{account}:{api}/{stage}/{method}/{path}` of an authorized request is at most 1600 bytes (H-ROUTE-32).
+/// The ARN of an authorized request is at most 1600 bytes (H-ROUTE-32), reckoned with the path as sent.
 fn check_arn(matched: &Matched<'_>, worker: &Worker, arrived: &Arrived) -> Result<(), Stop> {
     const MAX_ARN: usize = 1600;
     let stage = &matched.served.stage;
@@ -121,6 +151,22 @@ fn check_arn(matched: &Matched<'_>, worker: &Worker, arrived: &Arrived) -> Resul
         return Err(Reject::UriTooLong.into());
     }
     Ok(())
+}
+
+/// `arn:aws:execute-api:{region}:{account}:{api}/{stage}/{method}/{path}` of a request (H-LA-12, H-IAM-5). The path is decoded as the
+/// matcher decodes it, so that nobody gets around a policy by writing `%61` for `a`.
+fn arn(matched: &Matched<'_>, worker: &Worker, arrived: &Arrived) -> String {
+    let stage = &matched.served.stage;
+    let path = matched.path.without_stage(&arrived.head.uri);
+    format!(
+        "arn:aws:execute-api:{}:{}:{}/{}/{}/{}",
+        worker.settings.region,
+        worker.settings.account_id,
+        stage.api.api_id,
+        stage.stage_name,
+        arrived.head.method,
+        decode_path(path.strip_prefix('/').unwrap_or(path)),
+    )
 }
 
 /// Answers a preflight; anything else goes on (H-CORS-6).

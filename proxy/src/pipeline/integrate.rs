@@ -10,7 +10,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
-use tollgate_engine::context::{Facts, JwtFacts, RouteFacts};
+use tollgate_engine::context::RouteFacts;
 use tollgate_engine::deployment::{Destination, LambdaCall};
 use tollgate_engine::forward;
 use tollgate_engine::lambda::result::Invocation;
@@ -18,10 +18,10 @@ use tollgate_engine::lambda::{self, FunctionResponse};
 use tollgate_engine::reject::Reject;
 use tollgate_engine::route::decoded_variables;
 
-use super::Stop;
 use super::prepare::{Addresses, FunctionRequest, Kind, Prepared};
+use super::{Stop, facts};
 use crate::body::{ClientBody, Passed, UpstreamBody};
-use crate::gateway::Tls;
+use crate::gateway::{self, Gateway, Tls};
 use crate::metrics::Counter;
 use crate::record::Record;
 use crate::upstream::{ConnectError, Dial, DialTls, Lease, SendError};
@@ -104,10 +104,10 @@ fn stream(
     Ok(Reply::Stream { response, lease, payload_bytes })
 }
 
-type Exchanged = Result<(Response<Incoming>, Lease), SendError>;
+pub(super) type Exchanged = Result<(Response<Incoming>, Lease), SendError>;
 
 /// One request and the head of its response.
-async fn exchange(
+pub(super) async fn exchange(
     worker: &Worker,
     addresses: &Addresses<'_>,
     tls: Option<&Tls>,
@@ -122,6 +122,24 @@ async fn exchange(
     let dials: smallvec::SmallVec<[Dial<'_>; 4]> =
         addresses.iter().map(|address| Dial { address: *address, tls: tls.map(dial_tls) }).collect();
     worker.upstreams.send(&dials, request).await
+}
+
+/// Where a destination is now, and how to speak to it.
+pub(super) fn addresses<'s>(
+    gateway: &Gateway,
+    destination: &'s Destination,
+    target: &'s gateway::Target,
+) -> (Addresses<'s>, Option<&'s Tls>) {
+    match (destination, target) {
+        (Destination::Service { .. }, gateway::Target::Service { service, tls }) => {
+            let known = gateway.services.get(&service.0).map_or_else(|| Arc::from([]), Arc::clone);
+            (Addresses::Known(known), tls.as_ref())
+        }
+        (Destination::Origin { host, port, .. }, gateway::Target::Origin { tls }) => {
+            (Addresses::Name { host, port: *port }, tls.as_ref())
+        }
+        _ => unreachable!("targets are made from the calls' destinations, one for one"),
+    }
 }
 
 fn dial_tls(tls: &Tls) -> DialTls<'_> {
@@ -162,7 +180,7 @@ fn flatten(
 }
 
 /// The error with its causes, for `$context.integration.error`.
-fn describe(error: &dyn Error) -> String {
+pub(super) fn describe(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -183,31 +201,13 @@ async fn invoke(
     payload_bytes: u64,
     record: &mut Record,
 ) -> Result<Reply, Reject> {
-    let FunctionRequest { head, body, trace, route, path, route_has_scopes } = function;
+    let FunctionRequest { head, body, trace, route, path } = function;
     let body = collect(body, payload_bytes).await?;
     record.request_bytes = body.len() as u64;
-    let stage = &record.view.served.stage;
     let parameters =
         route.key.path().map(|key| decoded_variables(key, path.without_stage(&head.uri))).unwrap_or_default();
-    let facts = Facts {
-        request_id: record.request_id,
-        received_ms: record.received_ms,
-        version: head.version,
-        method: head.method.as_str(),
-        path: path.with_stage(&head.uri),
-        query: head.uri.query(),
-        headers: &head.headers,
-        user_agent: record.user_agent.as_ref().map(HeaderValue::as_bytes),
-        host: record.host.to_str().unwrap_or(""),
-        source_ip: record.source_ip,
-        trace: trace.to_str().unwrap_or(""),
-        account_id: &worker.settings.account_id,
-        api_id: &stage.api.api_id,
-        stage: &stage.stage_name,
-        stage_variables: &stage.stage_variables,
-        route: Some(RouteFacts { key: &route.key_text, parameters: &parameters }),
-        authorizer: record.caller.as_deref().map(|token| JwtFacts { token, route_has_scopes }),
-    };
+    let route = RouteFacts { key: &route.key_text, parameters: &parameters };
+    let facts = facts::of(worker, record, &head, path, &trace, route);
     let mut event = Vec::new();
     lambda::write_event(call.version, &facts, &body, &mut event)?;
     let request = invocation(call, event);
@@ -236,7 +236,7 @@ async fn invoke(
     }
 }
 
-fn invocation(call: &LambdaCall, event: Vec<u8>) -> Request<UpstreamBody> {
+pub(super) fn invocation(call: &LambdaCall, event: Vec<u8>) -> Request<UpstreamBody> {
     let length = event.len();
     let mut request = Request::new(UpstreamBody::Full(Some(event.into())));
     *request.method_mut() = Method::POST;

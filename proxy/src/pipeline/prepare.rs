@@ -14,10 +14,10 @@ use tollgate_engine::reject::Reject;
 use tollgate_engine::trace::{AmznTrace, TRACEPARENT, TRACESTATE};
 
 use super::admit::{Authorized, Matched};
-use super::{Arrived, Stop};
+use super::{Arrived, Stop, integrate};
 use crate::body::{ClientBody, Passed, UpstreamBody};
 use crate::client_io::Connection;
-use crate::gateway::{self, Gateway, Tls};
+use crate::gateway::{Gateway, Tls};
 use crate::record::Record;
 
 /// Everything a call needs; nothing of the request is left unchecked.
@@ -44,7 +44,6 @@ pub(super) struct FunctionRequest<'s> {
     pub(super) trace: HeaderValue,
     pub(super) route: &'s Route,
     pub(super) path: super::locate::StagePath,
-    pub(super) route_has_scopes: bool,
 }
 
 /// Where the backend is.
@@ -92,32 +91,12 @@ pub(super) fn call<'s>(
         }
         Backend::Lambda(lambda) => {
             let route = matched.route();
-            let function = FunctionRequest {
-                head: arrived.head,
-                body: arrived.body,
-                trace,
-                route,
-                path: matched.path,
-                route_has_scopes: has_scopes(route),
-            };
+            let function = FunctionRequest { head: arrived.head, body: arrived.body, trace, route, path: matched.path };
             (&lambda.destination, Kind::Function { call: lambda, function })
         }
     };
-    let (addresses, tls) = match (destination, target) {
-        (Destination::Service { .. }, gateway::Target::Service { service, tls }) => {
-            let known = gateway.services.get(&service.0).map_or_else(|| Arc::from([]), Arc::clone);
-            (Addresses::Known(known), tls.as_ref())
-        }
-        (Destination::Origin { host, port, .. }, gateway::Target::Origin { tls }) => {
-            (Addresses::Name { host, port: *port }, tls.as_ref())
-        }
-        _ => unreachable!("targets are made from the calls' destinations, one for one"),
-    };
+    let (addresses, tls) = integrate::addresses(gateway, destination, target);
     Ok(Prepared { deadline, addresses, tls, payload_bytes, kind })
-}
-
-fn has_scopes(route: &Route) -> bool {
-    matches!(&route.authorization, tollgate_engine::deployment::Authorization::Jwt { scopes, .. } if !scopes.is_empty())
 }
 
 /// The request that a backend gets in place of the client's.
