@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tollgate_testkit::Client;
+use tollgate_testkit::{Client, Console};
 
 /// Long enough for the slowest machine; nothing waits this long unless it fails.
 const AMPLE: Duration = Duration::from_secs(30);
@@ -25,17 +25,11 @@ struct Dev {
 
 impl Dev {
     fn start() -> Self {
-        Self::start_with("api.yaml", "", "")
-    }
-
-    /// With one file edited before the start.
-    fn start_with(edited: &str, from: &str, to: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         for entry in fs::read_dir(example()).expect("the example") {
             let path = entry.expect("an entry").path();
             fs::copy(&path, directory.path().join(path.file_name().expect("a name"))).expect("copied");
         }
-        edit(&directory.path().join(edited), from, to);
         let mut program = Command::new(env!("CARGO_BIN_EXE_tollgate"))
             .args(["dev", "--listen", "127.0.0.1:0"])
             .arg(directory.path())
@@ -108,7 +102,7 @@ impl Drop for Dev {
 fn edit(file: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(file).expect("the file");
     assert!(text.contains(from), "{} has no {from:?}", file.display());
-    fs::write(file, if from.is_empty() { text } else { text.replace(from, to) }).expect("written");
+    fs::write(file, text.replace(from, to)).expect("written");
 }
 
 fn example() -> PathBuf {
@@ -120,77 +114,28 @@ fn get(client: &mut Client, path: &str) -> (u16, String) {
     (reply.status, String::from_utf8(reply.body).expect("UTF-8"))
 }
 
-/// Commands and what they print, from the ```console blocks of a README.
-fn console(readme: &str) -> Vec<(String, String)> {
-    let mut commands: Vec<(String, String)> = Vec::new();
-    let mut inside = false;
-    for line in readme.lines() {
-        match (inside, line.strip_prefix("$ ")) {
-            (false, _) => inside = line == "```console",
-            (true, _) if line == "```" => inside = false,
-            (true, Some(command)) => commands.push((command.to_owned(), String::new())),
-            (true, None) => {
-                let output = &mut commands.last_mut().expect("output follows a command").1;
-                *output += line;
-                output.push('\n');
-            }
-        }
-    }
-    commands
-}
-
-/// Whether `text` is `pattern`, in which `…` stands for anything within a line.
-fn is_like(text: &str, pattern: &str) -> bool {
-    let (text, pattern): (Vec<&str>, Vec<&str>) =
-        (text.trim_end().lines().collect(), pattern.trim_end().lines().collect());
-    let line = |(text, pattern): (&&str, &&str)| match pattern.split_once('…') {
-        Some((before, after)) => text.starts_with(before) && text.ends_with(after),
-        None => text == pattern,
-    };
-    text.len() == pattern.len() && text.iter().zip(&pattern).all(line)
-}
-
 #[test]
 fn the_lines_of_the_example_print_what_it_says() {
-    let commands = console(&fs::read_to_string(example().join("README.md")).expect("the example's README"));
-    assert!(commands.len() > 10, "{commands:?}");
-    prints_what_it_says(&commands);
+    prints_what_it_says(&example().join("README.md"), 10);
 }
 
 #[test]
 fn the_lines_of_the_readme_print_what_it_says() {
-    let readme = example().join("../../README.md");
-    let commands = console(&fs::read_to_string(readme).expect("the README"));
-    assert!(commands.len() > 3, "{commands:?}");
-    prints_what_it_says(&commands);
+    prints_what_it_says(&example().join("../../README.md"), 3);
 }
 
-fn prints_what_it_says(commands: &[(String, String)]) {
+fn prints_what_it_says(readme: &Path, more_than: usize) {
+    let console = Console::read(readme);
+    assert!(console.len() > more_than, "{console:?}");
     let dev = Dev::start();
-    // One shell for all, since later lines use variables of earlier ones; curl without its progress meter.
-    const MARK: &str = "-- end of a command --";
-    let mut script = "curl() { command curl -sS \"$@\"; }\n".to_owned();
-    for (command, _) in commands {
-        let command = command.replace("localhost:8080", &format!("localhost:{}", dev.address.port()));
-        script += &format!("{command}\nprintf '\\n%s\\n' '{MARK}'\n");
-    }
-    let output = Command::new("bash").arg("-c").arg(script).output().expect("bash runs");
-    let output = String::from_utf8(output.stdout).expect("UTF-8").replace('\r', "");
-    let printed: Vec<&str> = output.split(&format!("\n{MARK}\n")).collect();
-    for ((command, expected), printed) in commands.iter().zip(printed) {
-        assert!(is_like(printed, expected), "$ {command}\n{printed}\n--- but the README says ---\n{expected}");
-    }
+    let here = format!("localhost:{}", dev.address.port());
+    console.check("", |command| command.replace("localhost:8080", &here)).unwrap_or_else(|wrong| panic!("{wrong}"));
 }
 
 /// Promise P5 for edits of files: fifty of them while clients call, and no request fails.
 #[test]
 fn edits_under_load_fail_no_request() {
-    // The example's throttle is made for people.
-    let dev = Dev::start_with(
-        "api.yaml",
-        "throttlingRateLimit: 1000\n    throttlingBurstLimit: 2000",
-        "throttlingRateLimit: 1000000",
-    );
+    let dev = Dev::start();
     let stop = Arc::new(AtomicBool::new(false));
     let requests = Arc::new(AtomicUsize::new(0));
     let failures = Arc::new(Mutex::new(Vec::new()));
@@ -213,6 +158,8 @@ fn edits_under_load_fail_no_request() {
         })
     };
     let clients = [client(true), client(false)];
+    // The example's throttle is made for people; raising it refuses nobody either.
+    dev.edit("api.yaml", "throttlingRateLimit: 1000\n    throttlingBurstLimit: 2000", "throttlingRateLimit: 1000000");
     let mut seen_after = Vec::new();
     let mut edition = "first".to_owned();
     for turn in 0..50 {

@@ -31,12 +31,10 @@ pub struct Args {
     /// Domain under which every API is reachable as {apiId}.execute-api.{baseDomain}.
     #[arg(long, env = "TOLLGATE_BASE_DOMAIN", default_value = "localhost")]
     pub base_domain: String,
-    /// The account id of the installation, twelve digits. Proxies carry it in events and logs; here it is only checked.
-    #[arg(long, env = "TOLLGATE_ACCOUNT_ID", default_value = "000000000000")]
-    pub account_id: String,
-    /// The region of the installation. Proxies carry it in events and logs; here it is only checked.
-    #[arg(long, env = "TOLLGATE_REGION", default_value = "us-east-1")]
-    pub region: String,
+    /// What addresses in `status.apiEndpoint` begin with: `http`, or `https` when the proxies or what is in front of them
+    /// serve TLS.
+    #[arg(long, env = "TOLLGATE_ENDPOINT_SCHEME", default_value = "http")]
+    pub endpoint_scheme: String,
     /// DNS names and addresses in the feed's serving certificate; repeat or separate with commas.
     #[arg(long, env = "TOLLGATE_FEED_DNS_NAMES", value_delimiter = ',', default_value = "localhost,127.0.0.1")]
     pub feed_dns_names: Vec<String>,
@@ -85,10 +83,8 @@ pub struct Settings {
     pub identity: String,
     /// See [`Args::base_domain`].
     pub base_domain: String,
-    /// See [`Args::account_id`].
-    pub account_id: String,
-    /// See [`Args::region`].
-    pub region: String,
+    /// See [`Args::endpoint_scheme`].
+    pub https: bool,
     /// See [`Args::feed_dns_names`].
     pub feed_names: Vec<String>,
     /// See [`Args::proxy_service_accounts`].
@@ -127,8 +123,7 @@ impl TryFrom<Args> for Settings {
             namespace,
             identity,
             base_domain,
-            account_id,
-            region,
+            endpoint_scheme,
             feed_dns_names,
             proxy_service_accounts,
             watch_namespaces,
@@ -158,8 +153,7 @@ impl TryFrom<Args> for Settings {
             namespace: bad.check("--namespace", &namespace, |text| parse_label(text, 63)),
             identity: bad.check("--identity", &identity, |text| parse_label(text, 253)),
             base_domain: bad.check("--base-domain", &base_domain, |text| parse_label(text, 253)),
-            account_id: bad.check("--account-id", &account_id, parse_account_id),
-            region: bad.check("--region", &region, |text| parse_label(text, 63)),
+            https: bad.check("--endpoint-scheme", &endpoint_scheme, parse_scheme),
             feed_names: bad.check_all("--feed-dns-names", &feed_dns_names, |text| parse_label(text, 253)),
             proxy_accounts: bad.check_all("--proxy-service-account", &proxy_service_accounts, parse_allowed_account),
             watch_namespaces: bad.check_all("--watch-namespaces", &watch_namespaces, |text| parse_label(text, 63)),
@@ -253,11 +247,11 @@ fn parse_label(text: &str, longest: usize) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn parse_account_id(text: &str) -> Result<String, &'static str> {
-    if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
-        Ok(text.to_owned())
-    } else {
-        Err("use twelve digits")
+fn parse_scheme(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "http" => Ok(false),
+        "https" => Ok(true),
+        _ => Err("use http or https"),
     }
 }
 
@@ -308,6 +302,7 @@ mod tests {
         assert_eq!(settings.proxy_timeout, Duration::from_secs(60));
         assert_eq!(settings.feed_names, ["localhost", "127.0.0.1"]);
         assert!(settings.watch_namespaces.is_empty());
+        assert!(!settings.https);
     }
 
     #[test]
@@ -315,8 +310,8 @@ mod tests {
         let bad = Settings::try_from(args(&[
             "--feed-listen",
             "8443",
-            "--account-id",
-            "12",
+            "--endpoint-scheme",
+            "tcp",
             "--proxy-timeout",
             "soon",
             "--proxy-service-account",

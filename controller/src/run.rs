@@ -46,8 +46,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         namespace,
         identity,
         base_domain,
-        account_id: _,
-        region: _,
+        https,
         feed_names,
         proxy_accounts,
         watch_namespaces,
@@ -92,7 +91,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     tokio::spawn(restore::load(client.clone(), places, to.clone()));
     tokio::spawn(referenced::run(client.clone(), wanted_receiver, to));
     let publisher = Publisher {
-        translator: Translator::new(tollgate_translate::Settings { base_domain, https: false }),
+        translator: Translator::new(tollgate_translate::Settings { base_domain, https }),
         hub: Arc::clone(&hub),
         fleets: Arc::clone(&fleets),
         board: Arc::clone(&board),

@@ -58,6 +58,7 @@ fn right(text: &str) -> Value {
     object
 }
 
+/// Proves P10.
 #[test]
 fn defaults_are_those_of_the_schema() {
     let route = right(

@@ -201,6 +201,7 @@ mod tests {
         assert!(after.same_content(&set(&[("b", "22")])));
     }
 
+    /// Proves P9.
     #[test]
     fn bounds_hold_for_batches_and_sets() {
         let mut batch = Batch::new(false);

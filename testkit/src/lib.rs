@@ -11,6 +11,7 @@ mod client;
 mod gateway;
 mod http2;
 mod issuer;
+mod readme;
 
 pub use api::{Api, function, http, service};
 pub use backend::{Identity, backend, echo, invoked, raw_backend, tls_backend, unused_address};
@@ -18,3 +19,4 @@ pub use client::{Client, Reply};
 pub use gateway::{Gateway, unit_set};
 pub use http2::Http2Client;
 pub use issuer::{Issuer, SigningKey, unsigned};
+pub use readme::Console;

@@ -415,6 +415,7 @@ mod tests {
         assert!(!world.is_referenced(&service));
     }
 
+    /// Proves P7.
     #[test]
     fn private_keys_are_not_kept() {
         let mut world = World::default();

@@ -43,6 +43,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{ include "tollgate.fullname" . }}-feed.{{ .Release.Namespace }}.svc
 {{- end }}
 
+{{- /* What addresses in status begin with. */ -}}
+{{- define "tollgate.endpointScheme" -}}
+{{ default (ternary "https" "http" (not (empty .Values.proxy.tls.certificates))) .Values.endpointScheme }}
+{{- end }}
+
 {{- define "tollgate.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532

@@ -98,13 +98,18 @@ pub(super) fn unknown(path: &str, near: Option<&str>, otherwise: &str) -> Violat
 /// A field that has to be there.
 pub(super) fn missing(path: &str, schema: &Value) -> Violation {
     let description = schema["description"].as_str().unwrap_or_default();
-    let first = description.split_once(". ").map_or(description.trim_end_matches('.'), |(first, _)| first);
     Violation {
         path: path.to_owned(),
         value: String::new(),
         rule: "required field is missing".to_owned(),
-        fix: format!("add it ({first})"),
+        fix: format!("add it ({})", first_sentence(description)),
     }
+}
+
+/// Without its full stop. What follows a sentence begins with a capital letter; what follows an abbreviation does not.
+fn first_sentence(text: &str) -> &str {
+    let ends = |(at, _): &(usize, &str)| text[at + 2..].starts_with(char::is_uppercase);
+    text.match_indices(". ").find(ends).map_or(text.trim_end_matches('.'), |(at, _)| &text[..at])
 }
 
 fn has_type(value: &mut Value, wanted: &str) -> bool {
@@ -236,4 +241,16 @@ pub(super) fn shortened(value: &Value) -> String {
     const LONGEST: usize = 80;
     let json = value.to_string();
     if json.chars().count() <= LONGEST { json } else { json.chars().take(LONGEST).chain("…".chars()).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_abbreviation_does_not_end_a_sentence() {
+        assert_eq!(first_sentence("A path, e.g. '/v2'. When absent, all."), "A path, e.g. '/v2'");
+        assert_eq!(first_sentence("Name of the Service."), "Name of the Service");
+        assert_eq!(first_sentence(""), "");
+    }
 }

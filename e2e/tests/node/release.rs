@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tollgate_e2e::{Answer, Load, Plan, Request, Targets, eventually, root, suite};
+use tollgate_testkit::Console;
 
 use crate::Shared;
 
@@ -17,12 +18,19 @@ pub(crate) const PROGRAMS: [&str; 3] = ["tollgate", "tollgate-controller", "toll
 const NAMESPACE: &str = "tollgate-system";
 /// As the example and the chart name it.
 const REPOSITORY: &str = "ghcr.io/tollgate/tollgate";
+const OURS: &str = "tollgate.dev/v1alpha1";
+/// Every kind of ours that has a condition Ready.
+const KINDS: &str = "httpapi,route,integration,authorizer,stage,apideployment";
+/// The example's API as `tollgate dev` calls it.
+const FILE_ID: &str = "zxtuhc3wdr";
 /// The host under which the example is reached.
 const BOOKSTORE: &str = "bookstore.bookstore.localhost";
 
 pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
     vec![
         suite::test("release::the_example_gets_ready_and_answers", shared, example),
+        suite::test("release::the_readmes_lines_print_what_they_say", shared, readmes),
+        suite::test("release::kubectl_tells_the_truth", shared, kubectl),
         suite::test("release::proxies_have_no_rights", shared, no_rights),
         suite::test("release::upgrade_rollback_and_drain_lose_no_request", shared, no_request_lost),
     ]
@@ -82,8 +90,57 @@ async fn example_applied(shared: &Shared) -> Result<()> {
         "--all",
         "--timeout=60s",
     ])?;
-    let kinds = "httpapi,route,integration,authorizer,stage,apideployment";
-    cluster.kubectl(&["-n", "bookstore", "wait", "--for=condition=Ready", kinds, "--all", "--timeout=60s"])?;
+    cluster.kubectl(&["-n", "bookstore", "wait", "--for=condition=Ready", KINDS, "--all", "--timeout=60s"])?;
+    Ok(())
+}
+
+/// The commands of the READMEs, through the proxies' Service instead of `tollgate dev`.
+async fn readmes(shared: &Shared) -> Result<()> {
+    example_applied(shared).await?;
+    let api = shared.cluster().get(OURS, "HttpApi", "bookstore", "bookstore").await?;
+    let id = api.pointer("/status/apiId").and_then(Value::as_str).context("no apiId")?.to_owned();
+    // They name the laptop's address; the host in it stays as it is, since the base domain is localhost here too.
+    let here = format!("--connect-to localhost:8080:{}", front(shared).await?);
+    Console::read(&root().join("README.md")).check(&here, str::to_owned).map_err(Error::msg)?;
+    // The id of an API that comes from a file is another one than the cluster's, and each proxy throttles for itself.
+    let example = Console::read(&root().join("examples/bookstore/README.md"));
+    let example = example.only(|command| !command.ends_with("/beta/books"));
+    eventually("the example's lines, once every proxy has the issuer's keys", async || {
+        example.check(&here, |command| command.replace(FILE_ID, &id)).map_err(Error::msg)
+    })
+    .await
+}
+
+/// What `kubectl get` prints is what is served, and `kubectl explain` says what a field is for.
+async fn kubectl(shared: &Shared) -> Result<()> {
+    example_applied(shared).await?;
+    let cluster = shared.cluster();
+    let table = cluster.kubectl(&["-n", "bookstore", "get", "httpapi,route,stage"])?;
+    println!("{table}");
+    let rows: Vec<&str> = table.lines().filter(|line| line.contains(".tollgate.dev/")).collect();
+    ensure!(rows.len() > 6, "{table}");
+    ensure!(rows.iter().all(|row| row.contains(" True ") && row.contains(" 2/2 ")), "{table}");
+    ensure!(table.contains(BOOKSTORE) || table.contains(".execute-api.localhost"), "{table}");
+    let api = cluster.get(OURS, "HttpApi", "bookstore", "bookstore").await?;
+    let endpoint = api.pointer("/status/apiEndpoint").and_then(Value::as_str).context("no apiEndpoint")?;
+    let host = endpoint.strip_prefix("http://").context("no TLS is configured")?;
+    Request::get("/books").host(host).send(front(shared).await?).await?.expect(200)?;
+
+    // A route to nothing says so, and is no longer Ready once nothing can be served for it.
+    let lost = json!({"apiVersion": OURS, "kind": "Route", "metadata": {"name": "lost", "namespace": "bookstore"},
+        "spec": {"apiRef": {"name": "bookstore"}, "routeKey": "GET /lost", "integrationRef": {"name": "nobody"}}});
+    cluster.apply("bookstore", lost).await?;
+    eventually("the route to tell what is wrong", async || {
+        let row = cluster.kubectl(&["-n", "bookstore", "get", "route", "lost", "--no-headers"])?;
+        ensure!(row.contains(" False ") && row.contains("IntegrationNotFound"), "{row}");
+        Ok(())
+    })
+    .await?;
+    Request::get("/lost").host(BOOKSTORE).send(front(shared).await?).await?.expect(500)?;
+    cluster.kubectl(&["-n", "bookstore", "delete", "route", "lost"])?;
+
+    let explained = cluster.kubectl(&["explain", "httpapi.spec"])?;
+    ensure!(explained.contains("corsConfiguration") && !explained.contains("<no description>"), "{explained}");
     Ok(())
 }
 

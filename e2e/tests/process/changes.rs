@@ -34,7 +34,7 @@ pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
     ]
 }
 
-/// 200 changes of routes and endpoints, a rolling restart of the controllers, and the drain of a proxy.
+/// 200 changes of routes and endpoints, a rolling restart of the controllers, and the drain of a proxy (promise P5).
 async fn under_load(shared: &Shared) -> Result<()> {
     let mut world = World::start(shared).await?;
     let more: Vec<Echo> = (2..5)

@@ -35,7 +35,9 @@ pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
         suite::test("chart::unknown_and_wrong_values_are_refused", shared, refusals),
         suite::test("chart::the_api_server_takes_what_is_rendered", shared, applied),
         suite::test("chart::pods_are_restricted", shared, restricted),
-        suite::test("chart::a_proxy_may_do_nothing", shared, nothing),
+        suite::test("chart::a_proxy_may_do_nothing", shared, proxies_may_do_nothing),
+        suite::test("chart::a_controller_may_no_more_than_it_does", shared, controllers_may_no_more_than_they_do),
+        suite::test("chart::addresses_say_https_where_tls_is_served", shared, schemes),
     ]
 }
 
@@ -84,7 +86,8 @@ async fn restricted(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-async fn nothing(shared: &Shared) -> Result<()> {
+/// Proves P7.
+async fn proxies_may_do_nothing(shared: &Shared) -> Result<()> {
     let cluster = shared.plane().cluster();
     let namespace = cluster.namespace("rights").await?;
     let applied = cluster.apply_yaml(&namespace, &chart::render(&namespace, &[])?).await?;
@@ -99,5 +102,58 @@ async fn nothing(shared: &Shared) -> Result<()> {
     let anybody = cluster.rights(&namespace, "an-account-that-nobody-mentions").await?;
     ensure!(rights == anybody, "a proxy may do more than any account: {rights:?}");
     ensure!(rights.iter().all(|right| !right.contains("secrets") && !right.contains("tollgate.dev")), "{rights:?}");
+    Ok(())
+}
+
+/// The other tests of this level run controllers with these rights, so none is missing; here, none is too many. Without rights
+/// on specs nobody writes to them (promise P10), and Secrets are read by name alone (promise P7).
+async fn controllers_may_no_more_than_they_do(shared: &Shared) -> Result<()> {
+    let cluster = shared.plane().cluster();
+    let namespace = cluster.namespace("rights").await?;
+    cluster.apply_yaml(&namespace, &chart::render(&namespace, &[])?).await?;
+    let account = format!("system:serviceaccount:{namespace}:{namespace}-controller");
+    let may = |verb: &str, resource: &str| {
+        let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
+        let part = format!("--subresource={part}");
+        let asked = cluster.kubectl(&["auth", "can-i", verb, resource, &part, "--all-namespaces", "--as", &account]);
+        // `can-i` fails when the answer is no.
+        asked.is_ok_and(|answer| answer.trim() == "yes")
+    };
+    for (verb, resource) in [
+        ("get", "secrets"),
+        ("watch", "routes.tollgate.dev"),
+        ("patch", "routes.tollgate.dev/status"),
+        ("create", "apideployments.tollgate.dev"),
+        ("patch", "controllerrevisions.apps"),
+        ("create", "events.events.k8s.io"),
+    ] {
+        ensure!(may(verb, resource), "a controller needs {verb} {resource}");
+    }
+    for (verb, resource) in [
+        ("list", "secrets"),
+        ("watch", "secrets"),
+        ("list", "configmaps"),
+        ("create", "secrets"),
+        ("update", "routes.tollgate.dev"),
+        ("patch", "routes.tollgate.dev"),
+        ("patch", "httpapis.tollgate.dev"),
+        ("update", "apideployments.tollgate.dev"),
+        ("update", "apideployments.tollgate.dev/finalizers"),
+        ("update", "controllerrevisions.apps"),
+        ("update", "services"),
+        ("get", "pods"),
+    ] {
+        ensure!(!may(verb, resource), "a controller does not need {verb} {resource}");
+    }
+    Ok(())
+}
+
+async fn schemes(_: &Shared) -> Result<()> {
+    let https = "--endpoint-scheme=https";
+    ensure!(!chart::render("schemes", &[])?.contains(https), "no certificate is configured");
+    ensure!(chart::render("schemes", &["proxy.tls.certificates={shop}"])?.contains(https), "the proxies serve TLS");
+    ensure!(chart::render("schemes", &["endpointScheme=https"])?.contains(https), "TLS ends in front of the proxies");
+    let both = &["endpointScheme=http", "proxy.tls.certificates={shop}"];
+    ensure!(!chart::render("schemes", both)?.contains(https), "what is said counts");
     Ok(())
 }

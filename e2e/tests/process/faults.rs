@@ -18,6 +18,7 @@ pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
     ]
 }
 
+/// Proves P8.
 async fn last_good(shared: &Shared) -> Result<()> {
     let mut world = World::start(shared).await?;
     let before = world.answers_of_all().await?;
@@ -40,6 +41,7 @@ async fn last_good(shared: &Shared) -> Result<()> {
     world.clean().await
 }
 
+/// Proves P4.
 async fn no_snapshot(shared: &Shared) -> Result<()> {
     crate::process::definitions::established(shared.plane().cluster()).await?;
     let gateway = Gateway::install(shared.plane()).await?;
@@ -56,6 +58,7 @@ async fn no_snapshot(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
+/// Proves P2.
 async fn frozen_proxy(shared: &Shared) -> Result<()> {
     let world = World::start(shared).await?;
     world.proxies[1].process.freeze()?;

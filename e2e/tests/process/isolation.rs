@@ -12,7 +12,11 @@ use crate::Shared;
 use crate::process::world::World;
 
 pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
-    vec![suite::test("isolation::what_is_broken_is_told_and_stays_alone", shared, broken)]
+    vec![suite::test(
+        "isolation::what_is_broken_is_told_and_stays_alone",
+        shared,
+        broken_objects_change_no_other_answer,
+    )]
 }
 
 /// Something broken: what is applied, which condition of it becomes False with which reason, and what its route answers.
@@ -96,7 +100,8 @@ fn cases(backend: SocketAddr) -> Vec<Broken> {
     ]
 }
 
-async fn broken(shared: &Shared) -> Result<()> {
+/// Proves P1.
+async fn broken_objects_change_no_other_answer(shared: &Shared) -> Result<()> {
     let world = World::start(shared).await?;
     let before = world.answers_of_all().await?;
     ensure!(before.iter().all(|answer| answer.status == 200), "{before:?}");

@@ -13,6 +13,7 @@ use crate::outcome::Outcome;
 use crate::stage::{self, Follows, StagePart};
 use crate::world::Item;
 use crate::{Kind, ObjectRef, ObjectVerdict, Reason, Requirement, Serving};
+
 /// What is known of a stage.
 #[derive(Debug, Default)]
 pub(super) struct StageState {
