@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Status;
-use crate::schema::rules;
+use crate::schema::{OBJECT_NAME, rules};
 
 /// One HTTP API. Routes and Stages name it in apiRef; a Stage makes it reachable.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,9 +59,65 @@ pub struct HttpApiSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 10, max = 10), regex(pattern = "^[a-z0-9]{10}$"))]
     pub api_id: Option<String>,
+    /// An OpenAPI 3.0 document with AWS's extensions that routes, integrations, authorizers and CORS come from. Route
+    /// objects may add to it; a Route with the key of one of its routes is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openapi: Option<OpenApi>,
     /// Raises or lowers AWS's own limits for this API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+}
+
+/// Where the document of an API is, and how it is read. Exactly one of inline and configMapKeyRef is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[(
+    "has(self.inline) != has(self.configMapKeyRef)",
+    "a document stands in exactly one place: set one of inline and configMapKeyRef",
+)])))]
+pub struct OpenApi {
+    /// The text of the document, JSON or YAML.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1_000_000))]
+    pub inline: Option<String>,
+    /// A key of a ConfigMap of the same namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_key_ref: Option<ConfigMapKeyRef>,
+    /// What becomes of the base path of the first server: ignore leaves paths alone, prepend puts it in front of every path,
+    /// split puts it there without its first segment.
+    #[serde(default)]
+    pub basepath: BasePath,
+    /// Refuses the document when there are warnings: constructs that have no equivalent and are left out.
+    #[serde(default)]
+    pub fail_on_warnings: bool,
+}
+
+/// One key of a ConfigMap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigMapKeyRef {
+    /// Name of the ConfigMap, in the same namespace.
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
+    pub name: String,
+    /// Key that holds the document.
+    #[serde(default = "default_document_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+/// What people call such files.
+fn default_document_key() -> String {
+    "openapi.yaml".to_owned()
+}
+
+/// What becomes of the base path of a document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BasePath {
+    #[default]
+    Ignore,
+    Prepend,
+    Split,
 }
 
 /// Which fleet of proxies serves an API.

@@ -21,7 +21,7 @@ pub mod validate;
 pub use api_deployment::{ApiDeployment, ApiDeploymentSpec, ApiDeploymentStatus, DeploymentStatusCode};
 pub use authorizer::{Authorizer, AuthorizerSpec, JwtConfiguration, LambdaAuthorizerType, LambdaConfiguration};
 pub use definitions::{all, yaml};
-pub use http_api::{Cors, EndpointType, HttpApi, HttpApiSpec, Limits};
+pub use http_api::{BasePath, ConfigMapKeyRef, Cors, EndpointType, HttpApi, HttpApiSpec, Limits, OpenApi};
 pub use integration::{
     CaKind, CaRef, HttpTarget, Integration, IntegrationSpec, IntegrationType, LambdaService, LambdaTarget, Method,
     PayloadFormatVersion, ServiceTarget, Tls,

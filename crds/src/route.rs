@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{immutable, rules};
-use crate::{ApiRef, IntegrationSpec, LocalRef, Status};
+use crate::{ApiKind, ApiRef, IntegrationSpec, LocalRef, Status};
 
 /// One route of an API.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -69,6 +69,22 @@ pub struct RouteSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub operation_name: Option<String>,
+}
+
+impl RouteSpec {
+    /// A route with the schema's defaults, and without a backend.
+    pub fn new(api: &str, route_key: &str) -> Self {
+        Self {
+            api_ref: ApiRef { kind: ApiKind::default(), name: api.to_owned() },
+            route_key: route_key.to_owned(),
+            integration: None,
+            integration_ref: None,
+            authorization_type: AuthorizationType::default(),
+            authorizer_ref: None,
+            authorization_scopes: Vec::new(),
+            operation_name: None,
+        }
+    }
 }
 
 /// Ways to decide who may call.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tollgate_crds::validate::validate;
 
 use crate::finding::Findings;
-use crate::import::{ImportOptions, Made, import};
+use crate::import::{BasePath, ImportOptions, Made, import};
 use crate::{Class, EXTENSION, Finding, patch};
 
 mod words;
@@ -62,11 +62,13 @@ struct Exporter {
 impl Exporter {
     fn read(api: &Value, objects: &[Value], findings: &mut Findings) -> Option<Self> {
         let api = normal(api, findings)?;
+        let (api, made) = with_document(api, objects, findings)?;
+        let objects: Vec<&Value> = objects.iter().chain(&made).collect();
         let name = name_of(&api).to_owned();
         let namespace = api["metadata"]["namespace"].as_str().map(str::to_owned);
         let of = |kind: &str, findings: &mut Findings| -> Vec<Value> {
             let ours = objects.iter().filter(|object| object["kind"] == kind);
-            let same = ours.filter(|object| object["metadata"]["namespace"].as_str() == namespace.as_deref());
+            let same = ours.copied().filter(|object| object["metadata"]["namespace"].as_str() == namespace.as_deref());
             let mut all: Vec<Value> = same.filter_map(|object| normal(object, findings)).collect();
             all.sort_by(|a, b| name_of(a).cmp(name_of(b)));
             all
@@ -132,6 +134,53 @@ impl Exporter {
             ImportOptions { name: Some(self.name), namespace: self.namespace, ..ImportOptions::default() };
         complete(&mut document, &written, &import_options, findings).then_some(document)
     }
+}
+
+/// An API whose routes come from a document itself: what the document gives stands beside the other objects.
+fn with_document(mut api: Value, objects: &[Value], findings: &mut Findings) -> Option<(Value, Vec<Value>)> {
+    let Some(openapi) = api["spec"].as_object_mut().and_then(|spec| spec.shift_remove("openapi")) else {
+        return Some((api, Vec::new()));
+    };
+    let from = &openapi["configMapKeyRef"];
+    let map = objects.iter().find(|object| {
+        let (object, api) = (&object["metadata"], &api["metadata"]);
+        object["name"] == from["name"] && object["namespace"] == api["namespace"]
+    });
+    let key = from["key"].as_str().unwrap_or_default();
+    let text = openapi["inline"].as_str().or_else(|| map.and_then(|map| map["data"].get(key)?.as_str()));
+    let Some(text) = text else {
+        let message = format!("spec.openapi: ConfigMap {} with the key {key:?} is not among the objects", from["name"]);
+        findings.error("", message);
+        return None;
+    };
+    let options = ImportOptions {
+        name: Some(name_of(&api).to_owned()),
+        namespace: api["metadata"]["namespace"].as_str().map(str::to_owned),
+        base_path: match openapi["basepath"].as_str() {
+            Some("prepend") => BasePath::Prepend,
+            Some("split") => BasePath::Split,
+            _ => BasePath::Ignore,
+        },
+        ..ImportOptions::default()
+    };
+    let read = import(text, &options);
+    if read.refused(openapi["failOnWarnings"] == true) {
+        let said: Vec<String> = read.findings.iter().take(5).map(ToString::to_string).collect();
+        findings.error("", format!("spec.openapi: the document is refused: {}", said.join("; ")));
+        return None;
+    }
+    let mut made = read.objects.into_iter().map(|made| made.object);
+    if let Some(document) = made.next() {
+        // The object's own words win over those of its document.
+        let mut spec = document["spec"].clone();
+        patch::apply(&mut spec, &api["spec"]);
+        let disabled = |object: &Value| object["spec"]["disableExecuteApiEndpoint"] == true;
+        if disabled(&document) || disabled(&api) {
+            spec["disableExecuteApiEndpoint"] = json!(true);
+        }
+        api["spec"] = spec;
+    }
+    Some((api, made.collect()))
 }
 
 /// Adds to the document what its words do not say.

@@ -385,6 +385,38 @@ fn security_schemes_become_authorizers() {
     }
 }
 
+/// Proves H-OAS-19, H-OAS-20, H-OAS-21.
+#[test]
+fn lambda_authorizers_and_iam_are_understood() {
+    let arn = "arn:aws:apigateway:r:lambda:path/2015-03-31/functions/arn:aws:lambda:r:1:function:decide/invocations";
+    let read = read(json!({
+        "components": {"securitySchemes": {
+            "ask": {"type": "apiKey", "name": "x-k", "in": "header", "x-amazon-apigateway-authorizer": {
+                "type": "request", "authorizerUri": arn, "authorizerPayloadFormatVersion": "2.0",
+                "identitySource": "$request.header.x-k, $context.routeKey", "authorizerResultTtlInSeconds": 60,
+                "enableSimpleResponses": true, "authorizerCredentials": "arn:aws:iam::1:role/r"
+            }},
+            "signed": {"type": "apiKey", "name": "Authorization", "in": "header", "x-amazon-apigateway-authtype": "awsSigv4"}
+        }},
+        "paths": {"/a": {"get": {"security": [{"ask": ["ignored"]}]}}}
+    }));
+    assert_eq!(said(&read, Class::Error), [""; 0]);
+    let expected = json!({
+        "function": {"service": {"name": "decide", "port": 8080}, "functionName": "function"},
+        "type": "REQUEST", "payloadFormatVersion": "2.0", "enableSimpleResponses": true, "resultTtlInSeconds": 60
+    });
+    let authorizer = specs(&read, "Authorizer")[0];
+    assert_eq!(authorizer["lambda"], expected);
+    assert_eq!(authorizer["identitySource"], json!(["$request.header.x-k", "$context.routeKey"]));
+    let route = specs(&read, "Route")[0];
+    assert_eq!((&route["authorizationType"], &route["authorizerRef"]["name"]), (&json!("CUSTOM"), &json!("shop-ask")));
+    let warnings = said(&read, Class::Warning);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    let all = warnings.join("\n");
+    assert!(all.contains("authorizerCredentials: no equivalent"), "{all}");
+    assert!(all.contains("only JWT authorizers check scopes"), "{all}");
+}
+
 #[test]
 fn findings_know_their_line() {
     let text = "openapi: 3.0.1\ninfo: {title: Shop, version: '1'}\npaths:\n  /a:\n    get:\n      x-amazon-apigateway-integration:\n        type: mock\n";

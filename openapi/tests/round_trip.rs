@@ -95,6 +95,27 @@ fn an_exported_document_looks_like_those_of_aws() {
     assert_eq!(bare["servers"][0]["variables"]["basePath"]["default"], "");
 }
 
+#[test]
+fn an_api_that_has_a_document_exports_it_with_its_other_routes() {
+    let text = json!({
+        "openapi": "3.0.1", "info": {"title": "Shop", "version": "3"}, "x-amazon-apigateway-cors": {"maxAge": 5},
+        "paths": {"/a": {"get": {}}}
+    });
+    let own = json!({"apiRef": {"name": "shop"}, "routeKey": "GET /b"});
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "doc", "namespace": "n"}, "data": {"k": text.to_string()}});
+    let from = |openapi: Value| object("HttpApi", "shop", json!({"openapi": openapi, "name": "Own"}));
+    let both = [map, object("Route", "own", own)];
+    let named = from(json!({"configMapKeyRef": {"name": "doc", "key": "k"}}));
+    for api in [&named, &from(json!({"inline": text.to_string(), "basepath": "prepend"}))] {
+        let document = export(api, &both, &options()).document;
+        assert_eq!(document["info"], json!({"title": "Own", "version": "3"}));
+        assert_eq!(document["x-amazon-apigateway-cors"]["maxAge"], 5);
+        assert!(document["paths"]["/a"]["get"].is_object() && document["paths"]["/b"]["get"].is_object());
+    }
+    let said = export(&named, &both[1..], &options()).findings;
+    assert!(said[0].message.contains("is not among the objects"), "{said:?}");
+}
+
 /// Proves H-OAS-27.
 #[test]
 fn without_extensions_there_is_none() {
@@ -248,6 +269,7 @@ proptest! {
         spec in api(),
         routes in prop::collection::vec(route(), 0..7),
         shared in [integration(), integration()],
+        function in maybe(("[a-z]{1,8}", any::<bool>(), maybe(0..3600_i32))),
         issuers in [("https://[a-z]{1,8}[.]example", "[$]request[.]header[.][A-Z][a-z-]{1,8}"), ("https://[a-z]{1,8}[.]example", "[$]request[.]querystring[.][a-z,]{1,8}")],
     ) {
         let api = object("HttpApi", "shop", spec);
@@ -265,9 +287,10 @@ proptest! {
             }
             if let Some((which, scopes)) = access {
                 authorizers[which] = true;
-                spec["authorizationType"] = json!("JWT");
+                let custom = which == 1 && function.is_some();
+                spec["authorizationType"] = json!(if custom { "CUSTOM" } else { "JWT" });
                 spec["authorizerRef"] = json!({"name": format!("shop-{which}")});
-                if !scopes.is_empty() {
+                if !custom && !scopes.is_empty() {
                     spec["authorizationScopes"] = json!(scopes);
                 }
             }
@@ -281,7 +304,17 @@ proptest! {
         }
         for (which, _) in authorizers.iter().enumerate().filter(|(_, used)| **used) {
             let (issuer, source) = &issuers[which];
-            let spec = json!({"jwt": {"issuer": issuer, "audience": ["a"], "jwksUri": "https://k.example/"}, "identitySource": [source]});
+            let mut spec = json!({"jwt": {"issuer": issuer, "audience": ["a"], "jwksUri": "https://k.example/"}, "identitySource": [source]});
+            if let Some((name, simple, ttl)) = function.as_ref().filter(|_| which == 1) {
+                let mut lambda = json!({
+                    "function": {"service": {"name": name, "port": 8081}}, "enableSimpleResponses": simple,
+                    "payloadFormatVersion": if *simple { "2.0" } else { "1.0" }
+                });
+                if let Some(ttl) = ttl {
+                    lambda["resultTtlInSeconds"] = json!(ttl);
+                }
+                spec = json!({"lambda": lambda, "identitySource": [source, "$context.routeKey"]});
+            }
             objects.push(object("Authorizer", &format!("shop-{which}"), spec));
         }
         round_trip(&api, &objects);

@@ -18,6 +18,7 @@ use crate::api_id::ApiIds;
 use crate::arrange::{self, Candidate, Slot};
 use crate::changes::Record;
 use crate::content::{Built, Content};
+use crate::document;
 use crate::render::{self, Pieces, Placed};
 use crate::route::{self, RouteOutcome, RoutePart, Shared};
 use crate::world::Item;
@@ -70,6 +71,8 @@ pub(crate) struct Scope<'a, S> {
     pub(crate) settings: &'a Settings,
     pub(crate) revision: u64,
     pub(crate) shared: &'a S,
+    /// The API's OpenAPI document.
+    pub(crate) document: Option<&'a document::State>,
     pub(crate) ids: &'a mut ApiIds,
     /// Contents of ApiDeployments.
     pub(crate) captures: &'a mut BTreeMap<ObjectRef, Arc<Built>>,
@@ -141,14 +144,14 @@ impl ApiState {
             self.forget(api, scope, &mut changes);
             return changes;
         };
-        let (accepted, identity_changed) = self.accept(api, &item, scope);
+        let (own, identity_changed) = self.accept(api, &item, scope);
         self.arrange(api, scope);
         let captured = self.capture(api, scope, &mut changes);
         let verdicts = self.stages(api, scope, &mut changes);
         self.record(api, &mut changes);
         changes.verdicts.extend(verdicts);
         changes.verdicts.extend(captured);
-        changes.verdicts.push(self.api_verdict(api, &item, accepted, scope.settings));
+        changes.verdicts.push(self.api_verdict(api, &item, own, scope.settings));
         let everyone = changes.following_changed || identity_changed;
         self.route_verdicts(api, everyone, &mut changes);
         changes

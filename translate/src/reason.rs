@@ -50,6 +50,7 @@ reasons! {
     ServicePortNotFound: "The Service has no such port. The route is served and answers 503 until it has.",
     CertificatesNotFound: "The ConfigMap, the Secret or its key does not exist.",
     CertificatesInvalid: "The key of the ConfigMap or Secret holds no PEM certificate.",
+    DocumentNotFound: "The ConfigMap of an OpenAPI document does not exist, or its key holds none. What the document gave before keeps serving.",
     DeploymentNotFound: "The ApiDeployment that deploymentRef names does not exist in the namespace or belongs to another API.",
     DeploymentPending: "The content of the ApiDeployment is not known yet.",
     NoStage: "No Stage of the API serves it, so nothing reaches it.",

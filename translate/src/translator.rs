@@ -9,6 +9,7 @@ use crate::api::{ApiChanges, ApiState, Scope};
 use crate::api_id::ApiIds;
 use crate::changes::{Changes, Put, Settings};
 use crate::content::{Built, Content};
+use crate::document::{self, Documents};
 use crate::route;
 use crate::shared::SharedObjects;
 use crate::{Fleets, Kind, ObjectRef, ObjectVerdict, Reason, Serving, Verdict, World, endpoints};
@@ -20,6 +21,7 @@ pub struct Translator {
     world: World,
     revision: u64,
     shared: SharedObjects,
+    documents: Documents,
     apis: BTreeMap<ObjectRef, ApiState>,
     /// Which API a Route, Stage or ApiDeployment belongs to.
     members: BTreeMap<ObjectRef, ObjectRef>,
@@ -41,6 +43,7 @@ impl Translator {
             world: World::default(),
             revision: 0,
             shared: SharedObjects::default(),
+            documents: Documents::default(),
             apis: BTreeMap::new(),
             members: BTreeMap::new(),
             ids: ApiIds::default(),
@@ -99,7 +102,9 @@ impl Translator {
     pub fn translate(&mut self) -> Changes {
         self.revision += 1;
         let mut changes = Changes { revision: self.revision, ..Changes::default() };
-        let changed = self.world.take_changed();
+        let mut changed = self.world.take_changed();
+        self.documents.read(&mut self.world, &changed, &self.restored_apis);
+        changed.extend(self.world.take_changed());
         for object in changed.iter().filter(|object| object.kind.is_ours() && !self.world.contains(object)) {
             self.verdicts.remove(object);
             self.captures.remove(object);
@@ -222,6 +227,7 @@ impl Translator {
             settings: &self.settings,
             revision: self.revision,
             shared: &self.shared,
+            document: self.documents.get(api),
             ids: &mut self.ids,
             captures: &mut self.captures,
             restored_stages: &mut self.restored_stages,
@@ -342,6 +348,9 @@ impl Translator {
     /// Tells a verdict that is news. No proxy can acknowledge more than was published, so a requirement never asks for a
     /// revision that its unit did not change in.
     fn report(&mut self, mut verdict: ObjectVerdict, changes: &mut Changes) {
+        if document::is_made(&verdict.object.name) {
+            return; // their API says it
+        }
         if let Serving::When(requirements) = &mut verdict.serving {
             for needed in requirements {
                 if let Some(put) = self.published.get(&needed.unit) {

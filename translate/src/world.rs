@@ -8,6 +8,7 @@ use tollgate_crds::{
     ApiDeploymentSpec, AuthorizerSpec, CaKind, CaRef, HttpApiSpec, IntegrationSpec, RouteSpec, StageSpec,
 };
 
+use crate::document::is_made;
 use crate::endpoints::{ServicePorts, SlicePart};
 use crate::{DEPLOYMENT_ID_ANNOTATION, Kind, Object, ObjectRef};
 
@@ -24,6 +25,7 @@ pub struct World {
     services: Table<ServicePorts>,
     slices: Table<SlicePart>,
     certificates: Table<Certificates>,
+    documents: Table<Texts>,
     targets: BTreeMap<ObjectRef, Vec<ObjectRef>>,
     referrers: BTreeMap<ObjectRef, BTreeSet<ObjectRef>>,
     changed: BTreeSet<ObjectRef>,
@@ -63,13 +65,19 @@ pub(crate) struct DeploymentObject {
 /// The certificates of a ConfigMap or Secret, by key; `None` for a key that holds something else, which is not kept.
 pub(crate) type Certificates = BTreeMap<String, Option<String>>;
 
+/// The OpenAPI documents of a ConfigMap, by key.
+pub(crate) type Texts = BTreeMap<String, Arc<str>>;
+
 impl World {
     /// The object is new or has changed.
     pub fn apply(&mut self, object: Object) -> bool {
         let reference = object.reference();
         match object {
-            Object::HttpApi(o) => put(&mut self.http_apis, reference.clone(), Item::new(&o.metadata, o.spec))
-                .then(|| self.moved(reference, Vec::new())),
+            Object::HttpApi(o) => {
+                let targets = http_api_targets(&reference, &o.spec);
+                put(&mut self.http_apis, reference.clone(), Item::new(&o.metadata, o.spec))
+                    .then(|| self.moved(reference, targets))
+            }
             Object::Route(o) => {
                 let targets = route_targets(&reference, &o.spec);
                 put(&mut self.routes, reference.clone(), Item::new(&o.metadata, o.spec))
@@ -113,9 +121,13 @@ impl World {
                 put(&mut self.slices, reference.clone(), item).then(|| self.moved(reference, targets))
             }
             Object::ConfigMap(o) => {
-                let data = o.data.unwrap_or_default().into_iter().map(|(key, text)| (key, certificates(text)));
-                put(&mut self.certificates, reference.clone(), Item::new(&o.metadata, data.collect()))
-                    .then(|| self.moved(reference, Vec::new()))
+                let data = o.data.unwrap_or_default();
+                let texts = data.iter().filter_map(|(key, text)| Some((key.clone(), document(text)?))).collect();
+                let changed = put(&mut self.documents, reference.clone(), Item::new(&o.metadata, texts));
+                let data = data.into_iter().map(|(key, text)| (key, certificates(text)));
+                let certificates =
+                    put(&mut self.certificates, reference.clone(), Item::new(&o.metadata, data.collect()));
+                (changed || certificates).then(|| self.moved(reference, Vec::new()))
             }
             Object::Secret(o) => {
                 let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok().and_then(certificates);
@@ -141,7 +153,10 @@ impl World {
             Kind::ApiDeployment => self.deployments.remove(object).is_some(),
             Kind::Service => self.services.remove(object).is_some(),
             Kind::EndpointSlice => self.slices.remove(object).is_some(),
-            Kind::ConfigMap | Kind::Secret => self.certificates.remove(object).is_some(),
+            Kind::ConfigMap | Kind::Secret => {
+                self.documents.remove(object);
+                self.certificates.remove(object).is_some()
+            }
         };
         if gone {
             self.moved(object.clone(), Vec::new());
@@ -167,10 +182,10 @@ impl World {
         changed
     }
 
-    /// The names of all objects of a kind.
+    /// The names of all objects of a kind, without those that were made of an OpenAPI document.
     pub fn names(&self, kind: Kind) -> Vec<ObjectRef> {
         fn of<S>(table: &Table<S>) -> Vec<ObjectRef> {
-            table.keys().cloned().collect()
+            table.keys().filter(|object| !is_made(&object.name)).cloned().collect()
         }
         match kind {
             Kind::HttpApi => of(&self.http_apis),
@@ -229,6 +244,10 @@ impl World {
 
     pub(crate) fn slice(&self, object: &ObjectRef) -> Option<&Arc<Item<SlicePart>>> {
         self.slices.get(object)
+    }
+
+    pub(crate) fn documents(&self, object: &ObjectRef) -> Option<&Arc<Item<Texts>>> {
+        self.documents.get(object)
     }
 
     pub(crate) fn certificates(&self, object: &ObjectRef) -> Option<&Arc<Item<Certificates>>> {
@@ -324,6 +343,11 @@ fn put<S: PartialEq>(table: &mut Table<S>, object: ObjectRef, item: Item<S>) -> 
     }
 }
 
+fn http_api_targets(api: &ObjectRef, spec: &HttpApiSpec) -> Vec<ObjectRef> {
+    let document = spec.openapi.as_ref().and_then(|openapi| openapi.config_map_key_ref.as_ref());
+    document.map(|from| ObjectRef::new(Kind::ConfigMap, &api.namespace, &from.name)).into_iter().collect()
+}
+
 fn route_targets(route: &ObjectRef, spec: &RouteSpec) -> Vec<ObjectRef> {
     let named = |kind, name: &str| ObjectRef::new(kind, &route.namespace, name);
     let mut targets = vec![named(Kind::HttpApi, &spec.api_ref.name)];
@@ -355,6 +379,11 @@ fn stage_targets(stage: &ObjectRef, spec: &StageSpec) -> Vec<ObjectRef> {
     let deployment = spec.deployment_ref.as_ref();
     let deployment = deployment.map(|to| ObjectRef::new(Kind::ApiDeployment, &stage.namespace, &to.name));
     std::iter::once(api).chain(deployment).collect()
+}
+
+/// What may be an OpenAPI document, or what people take for one.
+fn document(text: &str) -> Option<Arc<str>> {
+    (text.contains("openapi") || text.contains("swagger")).then(|| text.into())
 }
 
 /// Only certificates are kept: private keys and other secrets have no business here (promise P7).

@@ -7,6 +7,7 @@ use tollgate_engine::snapshot::{self, ApiIdentity};
 use super::{ApiState, Scope};
 use crate::api_id::ApiIds;
 use crate::content::Built;
+use crate::document;
 use crate::outcome::Outcome;
 use crate::route;
 use crate::world::Item;
@@ -18,6 +19,8 @@ pub(crate) struct ApiPart {
     pub(crate) cors: Option<snapshot::Cors>,
     pub(crate) limits: snapshot::Limits,
     pub(crate) private: bool,
+    /// Tells versions of its document apart: a new one has to be acknowledged.
+    pub(crate) document: Option<snapshot::ContentHash>,
 }
 
 impl ApiState {
@@ -27,7 +30,7 @@ impl ApiState {
         api: &ObjectRef,
         item: &Item<HttpApiSpec>,
         scope: &mut Scope<'_, S>,
-    ) -> (Verdict, bool) {
+    ) -> (Outcome<()>, bool) {
         if let Some(deployment) = scope.restored.take()
             && self.part.is_none()
         {
@@ -36,6 +39,7 @@ impl ApiState {
                 cors: deployment.cors.clone(),
                 limits: deployment.limits.clone(),
                 private: item.spec.endpoint_type == EndpointType::Private,
+                document: None,
             });
             let parts = route::restored(&deployment);
             self.recorded.push_back(Built::restored(deployment));
@@ -46,7 +50,7 @@ impl ApiState {
             }
         }
         let (outcome, id) = match claim(api, item, scope.ids) {
-            Ok(id) => (api_part(&item.spec), Some(id)),
+            Ok(id) => (with_document(&item.spec, scope.document), Some(id)),
             Err(verdict) => (Outcome::refused(verdict.reason, verdict.message), None),
         };
         let identity =
@@ -55,13 +59,31 @@ impl ApiState {
         let identity = identity.or_else(|| self.identity.clone());
         let moved = identity != self.identity;
         self.identity = identity;
-        if let Some(part) = outcome.value
+        let good = outcome.value.as_ref().map(|_| ());
+        let outcome_value = outcome.value.map(|part| ApiPart { document: document_hash(scope.document), ..part });
+        if let Some(part) = outcome_value
             && (moved || self.part.as_ref() != Some(&part))
         {
             self.part = Some(part);
             self.since = scope.revision;
         }
-        (outcome.accepted, moved)
+        (Outcome { value: good, accepted: outcome.accepted, resolved: outcome.resolved }, moved)
+    }
+}
+
+/// What an API and its document say together.
+fn with_document(spec: &HttpApiSpec, document: Option<&document::State>) -> Outcome<ApiPart> {
+    let Some(document) = document else { return api_part(spec) };
+    let Some(says) = &document.outcome.value else { return document.outcome.clone().map(|_| ApiPart::default()) };
+    match document::merged(spec, says) {
+        Err(message) => Outcome::invalid(message),
+        Ok(merged) => {
+            let mut outcome = api_part(&merged);
+            if outcome.accepted.ok {
+                outcome.accepted.message.clone_from(&document.outcome.accepted.message);
+            }
+            outcome
+        }
     }
 }
 
@@ -103,5 +125,10 @@ fn api_part(spec: &HttpApiSpec) -> Outcome<ApiPart> {
             payload_bytes: spec.limits.and_then(|limits| limits.payload_bytes).map(i64::unsigned_abs),
         },
         private: spec.endpoint_type == EndpointType::Private,
+        document: None,
     })
+}
+
+fn document_hash(document: Option<&document::State>) -> Option<snapshot::ContentHash> {
+    document.and_then(document::State::hash)
 }

@@ -7,6 +7,8 @@ use tollgate_crds::HttpApiSpec;
 
 use super::{ApiChanges, ApiState, RouteState};
 use crate::arrange::Slot;
+use crate::document;
+use crate::outcome::Outcome;
 use crate::route::{self, RoutePart};
 use crate::world::Item;
 use crate::{Kind, ObjectRef, ObjectVerdict, Reason, Requirement, Serving, Settings, Verdict};
@@ -15,11 +17,25 @@ impl ApiState {
         &self,
         api: &ObjectRef,
         item: &Item<HttpApiSpec>,
-        accepted: Verdict,
+        own: Outcome<()>,
         settings: &Settings,
     ) -> ObjectVerdict {
+        let Outcome { value, mut accepted, resolved: mut resolved_refs } = own;
+        // Routes of a document have no status of their own.
+        if accepted.ok && resolved_refs.ok {
+            let made = || self.routes.iter().filter(|(name, _)| document::is_made(name));
+            let key = |state: &'_ RouteState| state.item.spec.route_key.clone();
+            let refused = made().map(|(_, state)| (key(state), state.verdict()));
+            let unresolved = made().map(|(_, state)| (key(state), state.looked.outcome.resolved.clone()));
+            if let Some(verdict) = document::about_routes(refused) {
+                accepted = verdict;
+            }
+            if let Some(verdict) = document::about_routes(unresolved) {
+                resolved_refs = verdict;
+            }
+        }
         let pinned = || self.stages.values().any(|state| state.served.is_some());
-        let serving = if !accepted.ok {
+        let serving = if value.is_none() {
             not_accepted()
         } else if !self.following.is_empty() {
             Serving::When(self.requirements(self.since).collect())
@@ -34,7 +50,7 @@ impl ApiState {
             uid: item.uid.clone(),
             generation: item.generation,
             accepted,
-            resolved_refs: Verdict::resolved(),
+            resolved_refs,
             serving,
             api_endpoint: id.as_deref().map(|id| settings.endpoint(id, None)),
             api_id: id,
@@ -51,10 +67,7 @@ impl ApiState {
             if !(everyone || state.report || pinned.is_some()) {
                 continue;
             }
-            let accepted = match &state.loses_to {
-                Some(winner) if state.looked.outcome.value.is_some() => conflict(winner, state),
-                _ => state.looked.outcome.accepted.clone(),
-            };
+            let accepted = state.verdict();
             let serving = match &pinned {
                 _ if self.part.is_none() => Serving::Nowhere(Verdict::no(
                     Reason::ApiNotAccepted,
@@ -115,7 +128,26 @@ impl Pinned {
     }
 }
 
+impl RouteState {
+    /// Whether the current version is accepted, beside the other routes of the API.
+    fn verdict(&self) -> Verdict {
+        match &self.loses_to {
+            Some(winner) if self.looked.outcome.value.is_some() => conflict(winner, self),
+            _ => self.looked.outcome.accepted.clone(),
+        }
+    }
+}
+
 fn conflict(winner: &str, state: &RouteState) -> Verdict {
+    if document::is_made(winner) {
+        return Verdict::no(
+            Reason::RouteKeyConflict,
+            format!(
+                "spec.routeKey: {:?} is the key of a route of the API's OpenAPI document, which comes first (names of variables do not tell keys apart): change or delete one of the two",
+                state.item.spec.route_key
+            ),
+        );
+    }
     Verdict::no(
         Reason::RouteKeyConflict,
         format!(
