@@ -1,5 +1,7 @@
 //! `Integration`: a backend and how to call it. The same object stands in `Route.spec.integration`.
 
+use std::collections::BTreeMap;
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,6 +76,60 @@ pub struct IntegrationSpec {
     /// object changes whom to trust.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// What requests get on the way to the backend: 'append:', 'overwrite:' or 'remove:' with 'header.NAME', 'querystring.NAME',
+    /// or 'overwrite:path', to a value such as '$request.header.x', '$context.requestId' or '${request.path.id}-x'.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "request_parameters")]
+    pub request_parameters: BTreeMap<String, String>,
+    /// What responses get on the way to the client, by the status that the backend returned: 'append:', 'overwrite:' or 'remove:' with
+    /// 'header.NAME', or 'overwrite:statuscode'.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "response_parameters")]
+    pub response_parameters: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// Names in a rule of the keys of parameter mappings that belong to the gateway or to one connection (H-MAP-4).
+const RESERVED: &str = "(?i)^(append|overwrite|remove):header[.](access-control-.*|apigw-.*|authorization|connection|content-encoding|content-length|content-location|expect|forwarded|keep-alive|origin|proxy-authenticate|proxy-authorization|proxy-connection|te|trailer|trailers|transfer-encoding|upgrade|x-amz-.*|x-amzn-.*|x-forwarded-for|x-forwarded-host|x-forwarded-proto|via)$";
+
+fn request_parameters(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    parameters(&[
+        (
+            "self.all(key, key.matches('^((append|overwrite|remove):(header|querystring)[.].+|overwrite:path)$'))",
+            "a key of requestParameters is append:, overwrite: or remove:, then header.NAME or querystring.NAME, or overwrite:path",
+        ),
+        (&format!("self.all(key, !key.matches('{RESERVED}'))"), RESTRICTED),
+    ])
+}
+
+fn response_parameters(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let entries = parameters(&[
+        (
+            "self.all(key, key.matches('^((append|overwrite|remove):header[.].+|overwrite:statuscode)$'))",
+            "a key of responseParameters is append:, overwrite: or remove:, then header.NAME, or overwrite:statuscode",
+        ),
+        (&format!("self.all(key, !key.matches('{RESERVED}'))"), RESTRICTED),
+    ]);
+    schemars::json_schema!({
+        "type": "object",
+        "maxProperties": 20,
+        "additionalProperties": entries,
+        "x-kubernetes-validations": rules(&[(
+            "self.all(status, status.matches('^[2-5][0-9][0-9]$'))",
+            "the keys of responseParameters are exact statuses from 200 to 599",
+        )])
+    })
+}
+
+const RESTRICTED: &str =
+    "Operations on this header are restricted: it belongs to the gateway or to the connection, use another name";
+
+fn parameters(of_keys: &[(&str, &str)]) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "maxProperties": 100,
+        "additionalProperties": {"type": "string", "maxLength": 2048},
+        "x-kubernetes-validations": rules(of_keys)
+    })
 }
 
 impl Default for IntegrationSpec {
@@ -88,6 +144,8 @@ impl Default for IntegrationSpec {
             payload_format_version: None,
             timeout_in_millis: default_timeout(),
             tls: None,
+            request_parameters: BTreeMap::new(),
+            response_parameters: BTreeMap::new(),
         }
     }
 }

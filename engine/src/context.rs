@@ -27,6 +27,8 @@ pub struct Facts<'a> {
     pub path: &'a str,
     /// The raw query without `?`.
     pub query: Option<&'a str>,
+    /// What parameter mapping put in place of path and host of the event (H-MAP-9).
+    pub mapped: Mapped<'a>,
     /// The client's headers.
     pub headers: &'a HeaderMap,
     /// The client's `User-Agent`, apart from the other headers because it outlives them: access logs are written when the request's headers
@@ -50,6 +52,15 @@ pub struct Facts<'a> {
     pub route: Option<RouteFacts<'a>>,
     /// What the route's authorizer found.
     pub authorizer: Option<CallerFacts<'a>>,
+}
+
+/// What parameter mapping changed of a function's event beside headers and query. `$context` knows nothing of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mapped<'a> {
+    /// `overwrite:path`, encoded.
+    pub path: Option<&'a str>,
+    /// `overwrite:header.Host`.
+    pub host: Option<&'a str>,
 }
 
 /// The matched route.
@@ -222,6 +233,45 @@ impl Variable {
         })
     }
 
+    /// Whether a variable of this name is usable in parameter mappings and identity sources: column P of H-LOG-7.
+    pub fn is_known_before_the_end(name: &str) -> bool {
+        const NAMES: [&str; 31] = [
+            "accountId",
+            "apiId",
+            "customDomain.basePathMatched",
+            "domainName",
+            "domainPrefix",
+            "extendedRequestId",
+            "httpMethod",
+            "identity.accountId",
+            "identity.caller",
+            "identity.cognitoAuthenticationProvider",
+            "identity.cognitoAuthenticationType",
+            "identity.cognitoIdentityId",
+            "identity.cognitoIdentityPoolId",
+            "identity.principalOrgId",
+            "identity.clientCert.clientCertPem",
+            "identity.clientCert.subjectDN",
+            "identity.clientCert.issuerDN",
+            "identity.clientCert.serialNumber",
+            "identity.clientCert.validity.notBefore",
+            "identity.clientCert.validity.notAfter",
+            "identity.sourceIp",
+            "identity.user",
+            "identity.userArn",
+            "identity.userAgent",
+            "path",
+            "protocol",
+            "requestId",
+            "requestTime",
+            "requestTimeEpoch",
+            "routeKey",
+            "stage",
+        ];
+        let of_authorizer = |key: &str| !key.is_empty() && key != "error";
+        NAMES.contains(&name) || name.strip_prefix("authorizer.").is_some_and(of_authorizer)
+    }
+
     /// The value of the variable for a request that has ended.
     pub fn value<'a>(&self, facts: &Facts<'a>, outcome: &Outcome<'a>) -> Value<'a> {
         let integration = outcome.integration.unwrap_or_default();
@@ -294,6 +344,21 @@ impl<'a> Value<'a> {
 
     fn number(number: Option<u64>) -> Self {
         number.map_or(Self::Absent, Self::Number)
+    }
+
+    /// Appends the value as it is; `false` when there is none.
+    pub(crate) fn push_plain(&self, out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Absent => return false,
+            Self::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Self::Bytes(bytes) => out.extend_from_slice(bytes),
+            Self::Quoted(text) => out.extend_from_slice(text.as_bytes()),
+            Self::Number(number) => crate::json::push_number(out, *number),
+            Self::Id(id) => out.extend_from_slice(id.as_bytes()),
+            Self::Ip(address) => out.extend_from_slice(address.as_bytes()),
+            Self::Time(time) => out.extend_from_slice(time.as_str().as_bytes()),
+        }
+        true
     }
 }
 

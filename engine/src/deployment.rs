@@ -22,7 +22,7 @@ pub const PAYLOAD_BYTES: u64 = 10 * 1024 * 1024;
 pub const HEAD_BYTES: usize = 10_240;
 
 /// Names of behaviour in [`snapshot::Route::requires`] that this version knows.
-const KNOWN_BEHAVIOUR: [&str; 0] = [];
+const KNOWN_BEHAVIOUR: [&str; 1] = [snapshot::PARAMETER_MAPPING];
 
 /// An API as it runs. Immutable; stages share it.
 #[derive(Debug)]

@@ -126,6 +126,14 @@ pub fn response_headers(headers: &mut HeaderMap) {
     }
 }
 
+/// Takes out what concerns one connection only, so that what is added afterwards stays.
+pub fn strip_connection(headers: &mut HeaderMap) {
+    let found = Found::scan(headers);
+    if found.any(Found::HOP_BY_HOP) {
+        hop::remove_hop_by_hop(headers, found);
+    }
+}
+
 /// Whether a body has a transfer coding beside `chunked`. Forwarding takes `Transfer-Encoding` off and we undo no other coding (RFC 9112
 /// section 6.1), so coded bytes would be taken for the body.
 pub fn is_coded(headers: &HeaderMap) -> bool {

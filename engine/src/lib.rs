@@ -1,7 +1,7 @@
 //! What a gateway decides, as plain functions of their arguments: no I/O, no clock, no environment.
 //!
 //! * [`snapshot`] is what travels from controller to proxy.
-//! * [`cors`], [`jwt`], [`throttle`], [`forward`] and [`lambda`] decide the steps of a request in that order.
+//! * [`cors`], [`jwt`], [`throttle`], [`mapping`], [`forward`] and [`lambda`] decide the steps of a request in that order.
 //! * [`reject`] is every error that the gateway itself answers.
 //! * [`route`], [`template`] and [`deployment`] are what a snapshot is compiled into.
 //! * [`context`] holds the facts of a request and its outcome, [`access_log`] writes them.
@@ -17,6 +17,7 @@ mod json;
 pub mod jwt;
 pub mod lambda;
 pub mod lambda_authorizer;
+pub mod mapping;
 pub mod percent;
 pub mod policy;
 pub mod reject;

@@ -222,7 +222,7 @@ pub struct Route {
     /// What answers.
     pub target: RouteTarget,
     /// Names of behaviour that a proxy has to know to serve this route as meant. A proxy that misses one answers 500
-    /// on this route and reports it. Empty in this format version.
+    /// on this route and reports it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<String>,
 }
@@ -352,6 +352,24 @@ pub struct Integration {
     pub timeout_in_millis: u32,
     /// The backend.
     pub backend: Backend,
+    /// Parameter mapping of requests (H-MAP-1); for AWS services the parameters of the action (H-AWS-1). Routes that use it require
+    /// [`PARAMETER_MAPPING`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub request_parameters: BTreeMap<String, String>,
+    /// Parameter mapping of responses, by the backend's status (H-MAP-2). As above.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub response_parameters: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// In [`Route::requires`]: the route's integration has parameter mappings, which an older proxy would leave out.
+pub const PARAMETER_MAPPING: &str = "parameterMapping";
+
+impl Integration {
+    /// What a route with this integration asks of a proxy ([`Route::requires`]).
+    pub fn requires(&self) -> Vec<String> {
+        let mapped = !self.request_parameters.is_empty() || !self.response_parameters.is_empty();
+        mapped.then(|| PARAMETER_MAPPING.to_owned()).into_iter().collect()
+    }
 }
 
 /// The kinds of backends.

@@ -54,6 +54,7 @@ impl Request {
             method: &self.method,
             path: &self.path,
             query: self.query.as_deref(),
+            mapped: tollgate_engine::context::Mapped::default(),
             headers: &self.headers,
             user_agent: self.headers.get("user-agent").map(HeaderValue::as_bytes),
             host,

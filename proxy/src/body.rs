@@ -40,6 +40,8 @@ pub(crate) enum BodyError {
 #[derive(Debug)]
 pub(crate) struct ClientBody {
     incoming: Option<Incoming>,
+    /// In place of `incoming`, once it has been read whole.
+    whole: Option<Bytes>,
     /// Absent when there is nothing to read on.
     read_on: Option<Rc<Connection>>,
 }
@@ -52,7 +54,22 @@ impl ClientBody {
     pub(crate) fn new(incoming: Incoming, head: &http::request::Parts, connection: &Rc<Connection>) -> Self {
         let read_on =
             !incoming.is_end_stream() && head.version != Version::HTTP_2 && !head.headers.contains_key(EXPECT);
-        Self { incoming: Some(incoming), read_on: read_on.then(|| Rc::clone(connection)) }
+        Self { incoming: Some(incoming), whole: None, read_on: read_on.then(|| Rc::clone(connection)) }
+    }
+
+    /// The body, leaving none.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self { incoming: None, whole: None, read_on: None })
+    }
+
+    /// Puts a body that is known whole in place of this one.
+    pub(crate) fn set_whole(&mut self, bytes: Bytes) {
+        self.whole = Some(bytes);
+    }
+
+    /// The body, when it is known whole.
+    pub(crate) fn whole(&self) -> Option<&Bytes> {
+        self.whole.as_ref()
     }
 }
 
@@ -61,18 +78,27 @@ impl Body for ClientBody {
     type Error = hyper::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.get_mut().incoming {
+        let this = self.get_mut();
+        match &mut this.incoming {
             Some(incoming) => Pin::new(incoming).poll_frame(cx),
-            None => Poll::Ready(None),
+            None => {
+                Poll::Ready(this.whole.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes))))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        match &self.incoming {
+            Some(incoming) => incoming.is_end_stream(),
+            None => self.whole.as_ref().is_none_or(Bytes::is_empty),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+        match &self.incoming {
+            Some(incoming) => incoming.size_hint(),
+            None => SizeHint::with_exact(self.whole.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod custom;
 mod facts;
 mod integrate;
 mod locate;
+mod mapping;
 mod prepare;
 mod respond;
 
@@ -109,7 +110,7 @@ async fn steps(
     connection: &Connection,
     served: &crate::gateway::Served,
     path: locate::StagePath,
-    arrived: Arrived,
+    mut arrived: Arrived,
     record: &mut Record,
 ) -> Result<integrate::Reply, Stop> {
     let matched = admit::route(served, path, &arrived, record)?;
@@ -118,6 +119,9 @@ async fn steps(
     let caller = admit::authorize(admitted, gateway, worker, &arrived, record).await?;
     // A preflight carries no credentials; with an authorizer on its route it is refused before it comes here (H-CORS-7).
     let caller = admit::answer_preflight(caller, &arrived)?;
+    if mapping::needs_body(&caller.matched) {
+        mapping::buffer(&caller.matched, &mut arrived).await?;
+    }
     let call = prepare::call(caller, gateway, connection, arrived, record)?;
     integrate::send(call, worker, record).await
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
-use tollgate_engine::context::{CallerFacts, Facts, IntegrationOutcome, JwtFacts, Outcome, RouteFacts};
+use tollgate_engine::context::{CallerFacts, Facts, IntegrationOutcome, JwtFacts, Mapped, Outcome, RouteFacts};
 use tollgate_engine::jwt::Verified;
 use tollgate_engine::lambda_authorizer::Answer;
 use tollgate_engine::reject::Reject;
@@ -159,7 +159,7 @@ impl Record {
         }
     }
 
-    fn with_facts<T>(&self, then: impl FnOnce(&Facts<'_>) -> T) -> T {
+    pub(crate) fn with_facts<T>(&self, then: impl FnOnce(&Facts<'_>) -> T) -> T {
         thread_local!(static NO_HEADERS: HeaderMap = HeaderMap::new());
         let stage = &self.view.served.stage;
         let route = self.route.and_then(|number| stage.deployment.as_ref()?.routes.get(number));
@@ -171,6 +171,7 @@ impl Record {
                 method: self.method.as_str(),
                 path: self.uri.path(),
                 query: self.uri.query(),
+                mapped: Mapped::default(),
                 headers,
                 user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
                 host: self.host.to_str().unwrap_or(""),

@@ -30,10 +30,15 @@ impl Api {
             }
             if let Some(target) = backend.get("backend") {
                 let timeout = backend.get("timeout").and_then(Value::as_u64).unwrap_or(30_000);
-                integrations.insert(
-                    id,
-                    json!({"source": format!("Route/shop/r{number}"), "timeoutInMillis": timeout, "backend": target}),
-                );
+                let mut integration =
+                    json!({"source": format!("Route/shop/r{number}"), "timeoutInMillis": timeout, "backend": target});
+                for name in ["requestParameters", "responseParameters"] {
+                    if let Some(parameters) = backend.get(name) {
+                        integration[name] = parameters.clone();
+                        route["requires"] = json!(["parameterMapping"]);
+                    }
+                }
+                integrations.insert(id, integration);
             }
             list.push(route);
         }

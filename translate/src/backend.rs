@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tollgate_crds::{HttpTarget, IntegrationSpec, LambdaTarget, PayloadFormatVersion, ServiceTarget, Tls};
 use tollgate_engine::deployment::Deployment;
+use tollgate_engine::mapping::Mapping;
 use tollgate_engine::snapshot::{
     self, ApiIdentity, BackendTls, ContentHash, HttpBackend, Integration, LambdaBackend, LambdaEndpoint,
     ServiceBackend, ServicePort,
@@ -98,7 +99,12 @@ pub(crate) fn evaluate(world: &World, place: &Place<'_>, spec: &IntegrationSpec)
             spec.timeout_in_millis
         ));
     };
-    let content = Integration { source: place.source.clone(), timeout_in_millis, backend };
+    let (request_parameters, response_parameters) = (spec.request_parameters.clone(), spec.response_parameters.clone());
+    if let Err(error) = Mapping::compile(&request_parameters, &response_parameters) {
+        return Outcome::invalid(format!("{path}.{error}"));
+    }
+    let source = place.source.clone();
+    let content = Integration { source, timeout_in_millis, backend, request_parameters, response_parameters };
     if let Some(problem) = first_problem(&content) {
         return Outcome::invalid(format!("{path}: {problem}"));
     }

@@ -44,7 +44,8 @@ impl Pieces {
             Some((id, _)) => RouteTarget::Integration { id: id.clone() },
             None => RouteTarget::None,
         };
-        let route = route_json(namespace, name, &part.key.text, authorization, target);
+        let requires = integration.as_ref().map(|(_, backend)| backend.content.requires()).unwrap_or_default();
+        let route = route_json(namespace, name, &part.key.text, authorization, target, requires);
         let integration = integration.map(|(id, backend)| {
             let entry = format!("{}:{}", json(&id), json(&backend.content));
             (id, entry)
@@ -71,7 +72,14 @@ pub(crate) fn deployment(identity: &ApiIdentity, api: &ApiPart, routes: &[Placed
         match placed.slot {
             Slot::Last(part) => made.push(names.pieces(namespace, placed.name, part)),
             Slot::Refused(key) => made.push(Pieces {
-                route: route_json(namespace, placed.name, &key.text, Authorization::None, RouteTarget::Refused),
+                route: route_json(
+                    namespace,
+                    placed.name,
+                    &key.text,
+                    Authorization::None,
+                    RouteTarget::Refused,
+                    Vec::new(),
+                ),
                 integration: None,
             }),
             Slot::Current(_) | Slot::Absent => {}
@@ -166,9 +174,16 @@ fn other_name(name: &str, content: &impl Serialize) -> String {
     format!("{name}@{}", ContentHash::of(content))
 }
 
-fn route_json(namespace: &str, name: &str, key: &str, authorization: Authorization, target: RouteTarget) -> String {
+fn route_json(
+    namespace: &str,
+    name: &str,
+    key: &str,
+    authorization: Authorization,
+    target: RouteTarget,
+    requires: Vec<String>,
+) -> String {
     let source = format!("{namespace}/{name}");
-    json(&snapshot::Route { key: key.to_owned(), source, authorization, target, requires: Vec::new() })
+    json(&snapshot::Route { key: key.to_owned(), source, authorization, target, requires })
 }
 
 fn json(value: &impl Serialize) -> String {

@@ -64,6 +64,7 @@ impl Request {
             method: self.method,
             path: &self.path,
             query: self.query.as_deref(),
+            mapped: Mapped::default(),
             headers: &self.headers,
             user_agent: self.headers.get(http::header::USER_AGENT).map(HeaderValue::as_bytes),
             host: &self.host,

@@ -1,10 +1,12 @@
 //! Integrations as they run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 use http::uri::PathAndQuery;
 
+use crate::mapping::Mapping;
 use crate::route::RouteKey;
 use crate::snapshot::{self, BackendTls, PayloadFormatVersion, ServicePort};
 use crate::template::{Template, TemplateError};
@@ -14,6 +16,7 @@ use crate::template::{Template, TemplateError};
 pub struct Integration {
     pub(super) timeout: Duration,
     pub(super) backend: BackendTemplate,
+    pub(super) mapping: Option<Arc<Mapping>>,
 }
 
 #[derive(Clone, Debug)]
@@ -89,7 +92,9 @@ pub struct LambdaCall {
 impl Integration {
     /// Compiles what travelled. The error names value, rule and fix.
     pub(super) fn compile(wire: &snapshot::Integration) -> Result<Self, String> {
-        let snapshot::Integration { source: _, timeout_in_millis, backend } = wire;
+        let snapshot::Integration { source: _, timeout_in_millis, backend, request_parameters, response_parameters } =
+            wire;
+        let mapping = Mapping::compile(request_parameters, response_parameters).map_err(|error| error.to_string())?;
         let backend = match backend {
             snapshot::Backend::Service(service) => {
                 let snapshot::ServiceBackend { service, path, method, tls } = service;
@@ -116,7 +121,8 @@ impl Integration {
                 return Err("the kind of backend is not known to this version of the proxy: upgrade it".to_owned());
             }
         };
-        Ok(Self { timeout: Duration::from_millis(u64::from(*timeout_in_millis)), backend })
+        let timeout = Duration::from_millis(u64::from(*timeout_in_millis));
+        Ok(Self { timeout, backend, mapping: mapping.map(Arc::new) })
     }
 
     /// Refuses path variables that the route does not have (H-HTTP-2).

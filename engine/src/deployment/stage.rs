@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::backend::{Backend, BackendTemplate, HttpCall, Integration, OutgoingPath, parse_origin};
 use super::{Deployment, Destination};
 use crate::access_log::Format;
+use crate::mapping::Mapping;
 use crate::reject::Reject;
 use crate::snapshot::{self, ApiIdentity, Problem};
 use crate::throttle::{AccountLimit, Bucket, Limit, MeterKey, Meters, detailed_metrics, route_limit};
@@ -37,6 +38,8 @@ pub struct Call {
     pub timeout: Duration,
     /// What to call.
     pub backend: Backend,
+    /// What is changed on the way there and back.
+    pub mapping: Option<Arc<Mapping>>,
 }
 
 /// What a stage says about one route.
@@ -140,5 +143,5 @@ fn call(integration: &Integration, variables: &BTreeMap<String, String>) -> Resu
         }
         BackendTemplate::Lambda(lambda) => Backend::Lambda(lambda.clone()),
     };
-    Ok(Call { timeout: integration.timeout, backend })
+    Ok(Call { timeout: integration.timeout, backend, mapping: integration.mapping.clone() })
 }

@@ -53,7 +53,7 @@ pub(super) fn write(facts: &Facts<'_>, body_length: usize, shape: Shape, out: &m
     let named: SmallVec<[&[u8]; 4]> = connection_options(headers).collect();
     let front_end = FrontEnd {
         content_length: body_length,
-        host: facts.host,
+        host: facts.mapped.host.unwrap_or(facts.host),
         trace: facts.trace,
         peer: IpText::new(facts.source_ip),
     };

@@ -19,7 +19,7 @@ pub(super) fn write(facts: &Facts<'_>, body: &[u8], out: &mut Vec<u8>) {
     let mut event = Object::open(out);
     event.string("version", "1.0");
     event.string("resource", resource);
-    event.string("path", facts.path);
+    event.string("path", facts.mapped.path.unwrap_or(facts.path));
     event.string("httpMethod", facts.method);
     event_headers::write(facts, body.len(), Shape::Last(spelling), event.key("headers"));
     event_headers::write(facts, body.len(), Shape::All(spelling), event.key("multiValueHeaders"));

@@ -1,5 +1,7 @@
 //! Events of format 2.0 (section 3.2 of the spec). What is empty is absent (H-EV2-2).
 
+use std::borrow::Cow;
+
 use super::event_headers::{self, Shape};
 use super::query::Grouped;
 use super::{BodyForm, Object, write_jwt};
@@ -18,7 +20,7 @@ pub(super) fn write(facts: &Facts<'_>, body: &[u8], out: &mut Vec<u8>) {
     let mut event = Object::open(out);
     event.string("version", "2.0");
     event.string("routeKey", route_key);
-    event.string("rawPath", &path);
+    event.string("rawPath", &facts.mapped.path.map_or(Cow::Borrowed(&*path), decode_path));
     event.string("rawQueryString", facts.query.unwrap_or_default());
     if let Some(cookies) = event_headers::cookies(facts.headers) {
         write_cookies(&cookies, event.key("cookies"));

@@ -1,7 +1,7 @@
 //! What functions and authorizers are told of a request.
 
 use http::HeaderValue;
-use tollgate_engine::context::{Facts, RouteFacts};
+use tollgate_engine::context::{Facts, Mapped, RouteFacts};
 
 use super::locate::StagePath;
 use crate::record::Record;
@@ -24,6 +24,7 @@ pub(super) fn of<'a>(
         method: head.method.as_str(),
         path: path.with_stage(&head.uri),
         query: head.uri.query(),
+        mapped: Mapped::default(),
         headers: &head.headers,
         user_agent: record.user_agent.as_ref().map(HeaderValue::as_bytes),
         host: record.host.to_str().unwrap_or(""),

@@ -10,14 +10,16 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
-use tollgate_engine::context::RouteFacts;
+use tollgate_engine::context::{Mapped, RouteFacts};
 use tollgate_engine::deployment::{Destination, LambdaCall};
 use tollgate_engine::forward;
 use tollgate_engine::lambda::result::Invocation;
 use tollgate_engine::lambda::{self, FunctionResponse};
+use tollgate_engine::mapping::RequestChange;
 use tollgate_engine::reject::Reject;
 use tollgate_engine::route::decoded_variables;
 
+use super::mapping::{self, Original};
 use super::prepare::{Addresses, FunctionRequest, Kind, Prepared};
 use super::{Stop, facts};
 use crate::body::{ClientBody, Passed, UpstreamBody};
@@ -35,9 +37,32 @@ pub(super) enum Reply {
     Whole { status: StatusCode, headers: HeaderMap, body: Bytes },
 }
 
+impl Reply {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Stream { response, .. } => response.status(),
+            Self::Whole { status, .. } => *status,
+        }
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        match self {
+            Self::Stream { response, .. } => response.headers(),
+            Self::Whole { headers, .. } => headers,
+        }
+    }
+
+    pub(super) fn headers_mut(&mut self) -> &mut HeaderMap {
+        match self {
+            Self::Stream { response, .. } => response.headers_mut(),
+            Self::Whole { headers, .. } => headers,
+        }
+    }
+}
+
 /// Calls the integration.
 pub(super) async fn send(prepared: Prepared<'_>, worker: &Worker, record: &mut Record) -> Result<Reply, Stop> {
-    let Prepared { deadline, addresses, tls, payload_bytes, kind } = prepared;
+    let Prepared { deadline, addresses, tls, payload_bytes, mapping, kind } = prepared;
     let sent = Instant::now();
     let timeout = tokio::time::Instant::from_std(deadline);
     let result = match kind {
@@ -64,7 +89,10 @@ pub(super) async fn send(prepared: Prepared<'_>, worker: &Worker, record: &mut R
             })
         }
     };
-    result.map_err(Stop::from)
+    match (result, mapping) {
+        (Ok(reply), Some(mapping)) => Ok(mapping::response(reply, mapping, timeout, record).await?),
+        (result, _) => result.map_err(Stop::from),
+    }
 }
 
 fn note_latency(record: &mut Record, sent: Instant) {
@@ -201,13 +229,32 @@ async fn invoke(
     payload_bytes: u64,
     record: &mut Record,
 ) -> Result<Reply, Reject> {
-    let FunctionRequest { head, body, trace, route, path } = function;
+    let FunctionRequest { mut head, body, trace, route, path, mapping } = function;
     let body = collect(body, payload_bytes).await?;
     record.request_bytes = body.len() as u64;
+    let original = Original {
+        headers: &head.headers,
+        path: path.without_stage(&head.uri),
+        query: head.uri.query(),
+        template: route.key.path(),
+        body: Some(&body),
+    };
+    let change = mapping::request(mapping, &original, record)?;
+    if let Some(change) = &change {
+        // First, since the event leaves out what `Connection` names.
+        forward::strip_connection(&mut head.headers);
+        change.apply_to_headers(&mut head.headers);
+    }
+    let query = change.as_ref().and_then(|change| change.query(head.uri.query()));
     let parameters =
         route.key.path().map(|key| decoded_variables(key, path.without_stage(&head.uri))).unwrap_or_default();
     let route = RouteFacts { key: &route.key_text, parameters: &parameters };
-    let facts = facts::of(worker, record, &head, path, &trace, route);
+    let mut facts = facts::of(worker, record, &head, path, &trace, route);
+    facts.query = query.as_deref().or(facts.query);
+    facts.mapped = Mapped {
+        path: change.as_ref().and_then(RequestChange::path),
+        host: change.as_ref().and_then(RequestChange::host).and_then(|host| host.to_str().ok()),
+    };
     let mut event = Vec::new();
     lambda::write_event(call.version, &facts, &body, &mut event)?;
     let request = invocation(call, event);
@@ -257,7 +304,7 @@ pub(super) fn invocation(call: &LambdaCall, event: Vec<u8>) -> Request<UpstreamB
 }
 
 /// The whole body of a request, within the API's limit.
-async fn collect(body: ClientBody, limit: u64) -> Result<Bytes, Reject> {
+pub(super) async fn collect(body: ClientBody, limit: u64) -> Result<Bytes, Reject> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }

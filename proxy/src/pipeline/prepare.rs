@@ -10,10 +10,12 @@ use http::{HeaderValue, Request, Uri, Version};
 use hyper::body::Body;
 use tollgate_engine::deployment::{Backend, Call, Destination, HttpCall, LambdaCall, OutgoingPath, Route, Target};
 use tollgate_engine::forward::{self, DEFAULT_VIA, Onward};
+use tollgate_engine::mapping::Mapping;
 use tollgate_engine::reject::Reject;
 use tollgate_engine::trace::{AmznTrace, TRACEPARENT, TRACESTATE};
 
 use super::admit::{Authorized, Matched};
+use super::mapping::{self, Original};
 use super::{Arrived, Stop, integrate};
 use crate::body::{ClientBody, Passed, UpstreamBody};
 use crate::client_io::Connection;
@@ -26,6 +28,7 @@ pub(super) struct Prepared<'s> {
     pub(super) addresses: Addresses<'s>,
     pub(super) tls: Option<&'s Tls>,
     pub(super) payload_bytes: u64,
+    pub(super) mapping: Option<&'s Mapping>,
     pub(super) kind: Kind<'s>,
 }
 
@@ -44,6 +47,7 @@ pub(super) struct FunctionRequest<'s> {
     pub(super) trace: HeaderValue,
     pub(super) route: &'s Route,
     pub(super) path: super::locate::StagePath,
+    pub(super) mapping: Option<&'s Mapping>,
 }
 
 /// Where the backend is.
@@ -78,38 +82,52 @@ pub(super) fn call<'s>(
     if announced.exact().is_none() && forward::is_coded(&arrived.head.headers) {
         return Err(Reject::BadRequest.into());
     }
-    let Call { timeout, backend } = matched.served.stage.calls[number].as_ref().map_err(|reject| *reject)?;
+    let Call { timeout, backend, mapping } = matched.served.stage.calls[number].as_ref().map_err(|reject| *reject)?;
     record.integration = Some(crate::record::Integration::default());
+    let mapping = mapping.as_deref();
     let target = &matched.served.targets[number];
     let (trace, _) = AmznTrace::of(&arrived.head.headers, arrived.received_ms / 1000, arrived.trace_random);
     let trace = trace.header_value();
     let deadline = Instant::now() + (*timeout).max(Duration::from_millis(1));
     let (destination, kind) = match backend {
         Backend::Http(http) => {
-            let (request, passed) = outgoing(&matched, http, connection, arrived, record, &trace)?;
+            let (request, passed) = outgoing(&matched, http, mapping, connection, arrived, record, &trace)?;
             (&http.destination, Kind::Http { request, passed })
         }
         Backend::Lambda(lambda) => {
             let route = matched.route();
-            let function = FunctionRequest { head: arrived.head, body: arrived.body, trace, route, path: matched.path };
+            let Arrived { head, body, .. } = arrived;
+            let function = FunctionRequest { head, body, trace, route, path: matched.path, mapping };
             (&lambda.destination, Kind::Function { call: lambda, function })
         }
     };
     let (addresses, tls) = integrate::addresses(gateway, destination, target);
-    Ok(Prepared { deadline, addresses, tls, payload_bytes, kind })
+    Ok(Prepared { deadline, addresses, tls, payload_bytes, mapping, kind })
 }
 
 /// The request that a backend gets in place of the client's.
 fn outgoing(
     matched: &Matched<'_>,
     call: &HttpCall,
+    mapping: Option<&Mapping>,
     connection: &Connection,
     arrived: Arrived,
     record: &Record,
     trace: &HeaderValue,
 ) -> Result<(Request<UpstreamBody>, Option<Rc<Passed>>), Stop> {
     let Arrived { head, body, .. } = arrived;
-    let target = request_target(matched, call, &head.uri)?;
+    let mut target = request_target(matched, call, &head.uri)?;
+    let original = Original {
+        headers: &head.headers,
+        path: matched.path.without_stage(&head.uri),
+        query: head.uri.query(),
+        template: matched.route().key.path(),
+        body: body.whole().map(|whole| &**whole),
+    };
+    let change = mapping::request(mapping, &original, record)?;
+    if let Some(changed) = change.as_ref().and_then(|change| change.target(target.path_and_query()?.as_str())) {
+        target = join(&changed, None)?.into();
+    }
     let http::request::Parts { method, headers, .. } = head;
     let empty_body = body.is_end_stream();
     let (kind, authority) = match &call.destination {
@@ -138,6 +156,9 @@ fn outgoing(
         empty_body,
     };
     forward::request_headers(request.headers_mut(), &onward);
+    if let Some(change) = change {
+        change.apply_to_headers(request.headers_mut());
+    }
     if let Some(span) = &record.span {
         if span.parent.is_none() {
             // The state belongs to a trace whose id could not be read (Trace Context, section 4.2).
