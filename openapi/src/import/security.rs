@@ -112,8 +112,10 @@ impl Importer<'_> {
 
     fn lambda(&mut self, name: &str, _: &At<'_>, at: &At<'_>) -> Scheme {
         let mut lambda = Map::new();
-        let over = at.get(EXTENSION).and_then(|over| over.get("spec")).and_then(|over| over.get("lambda"));
-        let replaced = over.and_then(|over| over.get("function")).is_some();
+        let over = at.value.pointer(&format!("/{EXTENSION}/spec/lambda/function"));
+        // A part of it, such as another port, changes what the ARN means; a whole one stands instead of it.
+        let whole = ["/service/name", "/endpoint", "/functionArn"];
+        let replaced = over.is_some_and(|over| whole.iter().any(|field| over.pointer(field).is_some()));
         if !replaced {
             let Some(uri) = at.text("authorizerUri", self.findings) else {
                 self.findings.error(at.pointer.clone(), "authorizerUri is missing: name the function that decides");
