@@ -140,6 +140,13 @@ pub fn is_coded(headers: &HeaderMap) -> bool {
     headers.get_all(TRANSFER_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
+/// Whether a message frames its body more than once: two lengths, two codings, or one of each. Readers disagree on which counts (RFC 9112
+/// section 6.3), so that what one takes for the body the other takes for the next message.
+pub fn has_two_lengths(headers: &HeaderMap) -> bool {
+    let count = |name| headers.get_all(name).iter().take(2).count();
+    count(CONTENT_LENGTH) + count(TRANSFER_ENCODING) > 1
+}
+
 /// Whether a `Connection` header says that its sender closes the connection after this message (RFC 9112 section 9.6).
 pub fn lists_close(connection: &HeaderValue) -> bool {
     connection.as_bytes().split(|&byte| byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))

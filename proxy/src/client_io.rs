@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 use tollgate_engine::forward::Peer;
 
 use crate::settings::ConnectionLimits;
+use crate::strict::Strict;
 
 /// What the worker knows about one client connection.
 #[derive(Debug)]
@@ -281,6 +282,8 @@ impl Drop for Handle {
 pub(crate) struct ClientIo {
     stream: ClientStream,
     connection: Rc<Connection>,
+    /// HTTP/1 only: HTTP/2 has no such ambiguities.
+    strict: Option<Strict>,
 }
 
 /// With or without TLS.
@@ -291,8 +294,9 @@ pub(crate) enum ClientStream {
 }
 
 impl ClientIo {
-    pub(crate) fn new(stream: ClientStream, connection: Rc<Connection>) -> Self {
-        Self { stream, connection }
+    /// With `http1` requests are looked at on their way to the parser.
+    pub(crate) fn new(stream: ClientStream, connection: Rc<Connection>, http1: bool) -> Self {
+        Self { stream, connection, strict: http1.then(Strict::default) }
     }
 }
 
@@ -305,6 +309,9 @@ impl AsyncRead for ClientIo {
         };
         if buffer.filled().len() > before {
             self.connection.bytes_read();
+            if let Some(strict) = &mut self.strict {
+                strict.check(&mut buffer.filled_mut()[before..]);
+            }
         }
         polled
     }

@@ -73,7 +73,7 @@ async fn connect(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, kind:
     let handle = worker.connections.add(addresses.client, addresses.gateway, worker.settings.trusted_hops > 0);
     drop(beginning);
     let connection = Rc::clone(handle.connection());
-    let io = TokioIo::new(ClientIo::new(stream, Rc::clone(&connection)));
+    let io = TokioIo::new(ClientIo::new(stream, Rc::clone(&connection), protocol == Protocol::Http1));
     let service = service_fn(|request: Request<Incoming>| {
         let (worker, connection) = (Rc::clone(worker), Rc::clone(&connection));
         async move { Ok::<Response<ReplyBody>, Infallible>(pipeline::serve(&worker, &connection, request).await) }

@@ -9,6 +9,7 @@ mod api;
 mod backend;
 mod client;
 mod gateway;
+pub mod hostile;
 mod http2;
 mod issuer;
 mod readme;

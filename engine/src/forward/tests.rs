@@ -357,3 +357,17 @@ proptest! {
         prop_assert!(!Found::scan(&headers).any(Found::HOP_BY_HOP | Found::APIGW));
     }
 }
+
+#[test]
+fn a_body_is_framed_once_at_most() {
+    for (framing, twice) in [
+        (&[][..], false),
+        (&[("content-length", "3")], false),
+        (&[("transfer-encoding", "chunked")], false),
+        (&[("content-length", "3"), ("content-length", "3")], true),
+        (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], true),
+        (&[("content-length", "3"), ("transfer-encoding", "chunked")], true),
+    ] {
+        assert_eq!(has_two_lengths(&map(framing)), twice, "{framing:?}");
+    }
+}

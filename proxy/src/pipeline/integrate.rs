@@ -119,6 +119,10 @@ fn stream(
         integration.error = Some("the backend's response has a transfer coding beside chunked".into());
         return Err(Reject::IntegrationBadResponse);
     }
+    if forward::has_two_lengths(response.headers()) {
+        integration.error = Some("the backend's response says its length twice".into());
+        return Err(Reject::IntegrationBadResponse);
+    }
     if announced.lower() > payload_bytes {
         integration.error = Some("the backend's response is over the payload limit".into());
         return Err(Reject::IntegrationBadResponse);

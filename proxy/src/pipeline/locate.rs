@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use http::header::{HOST, USER_AGENT};
+use http::header::{CONTENT_LENGTH, HOST, USER_AGENT};
 use http::uri::Uri;
 use http::{HeaderMap, HeaderValue, Version};
 use tollgate_engine::deployment::HEAD_BYTES;
@@ -71,6 +71,9 @@ pub(super) fn stage(
     let head = &arrived.head;
     worker.metrics.count(if head.version == Version::HTTP_2 { Counter::RequestHttp2 } else { Counter::RequestHttp1 });
     let host = host(head).ok_or(Reject::BadRequest)?;
+    if has_two_lengths(head) {
+        return Err(Reject::BadRequest);
+    }
     let host_text = host.to_str().map_err(|_| Reject::BadRequest)?;
     let path = head.uri.path();
     let shape = inspect_path(path).map_err(|_| Reject::BadRequest)?;
@@ -119,22 +122,30 @@ fn span(worker: &Worker, arrived: &Arrived) -> Option<SpanContext> {
     worker.spans.begin(headers, trace_id, worker.random())
 }
 
-/// `:authority` or an absolute target before `Host` (RFC 9112 section 3.2.2). Several different `Host` lines are refused.
+/// The one host that the request names. `:authority` or an absolute target go before the `Host` line (RFC 9112 section 3.2.2, RFC 9113
+/// section 8.3.1), but some look at the line all the same, so the two must agree; and there is at most one line.
 fn host(head: &http::request::Parts) -> Option<HeaderValue> {
     let mut lines = head.headers.get_all(HOST).iter();
     let line = lines.next();
     if lines.next().is_some() {
         return None;
     }
-    match head.uri.authority() {
-        Some(authority) => {
-            if authority.as_str().contains('@') {
-                return None;
-            }
-            HeaderValue::from_str(authority.as_str()).ok()
-        }
-        None => line.cloned(),
+    let Some(authority) = head.uri.authority() else { return line.cloned() };
+    let agreed = match line {
+        Some(line) => line.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()),
+        // HTTP/1.1 demands the line in any case (RFC 9112 section 3.2).
+        None => head.version != Version::HTTP_11,
+    };
+    let known = head.version == Version::HTTP_2 || matches!(head.uri.scheme_str(), Some("http" | "https"));
+    if !agreed || !known || authority.as_str().contains('@') {
+        return None;
     }
+    HeaderValue::from_str(authority.as_str()).ok()
+}
+
+/// HTTP/2 lets a length be said twice, and HTTP/1 would pass that on.
+fn has_two_lengths(head: &http::request::Parts) -> bool {
+    head.version == Version::HTTP_2 && head.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
 }
 
 /// Bytes of the request line and of all header names and values (H-SIZE-1).
