@@ -122,6 +122,8 @@ fn observe(object: &Object) -> Option<Observed> {
         Object::HttpApi(o) => with_status(metadata, o.status.as_ref()),
         Object::Integration(o) => with_status(metadata, o.status.as_ref()),
         Object::Authorizer(o) => with_status(metadata, o.status.as_ref()),
+        Object::UsagePlan(o) => with_status(metadata, o.status.as_ref()),
+        Object::ApiKey(o) => with_status(metadata, o.status.as_ref()),
         Object::Route(o) => {
             Observed { api: Some(o.spec.api_ref.name.clone()), ..with_status(metadata, o.status.as_ref()) }
         }

@@ -58,6 +58,10 @@ fn kind_of_path(path: &str) -> Kind {
         Kind::Authorizer
     } else if path.starts_with("integrations") {
         Kind::Integration
+    } else if path.starts_with("keys") {
+        Kind::ApiKey
+    } else if path.starts_with("plan") {
+        Kind::UsagePlan
     } else {
         Kind::Stage
     }

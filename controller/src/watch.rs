@@ -17,7 +17,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
-use tollgate_crds::{ApiDeployment, Authorizer, HttpApi, Integration, Route, Stage};
+use tollgate_crds::{ApiDeployment, ApiKey, Authorizer, HttpApi, Integration, Route, Stage, UsagePlan};
 use tollgate_translate::{Kind, Object, ObjectRef};
 use tracing::{Instrument, info_span, warn};
 
@@ -96,7 +96,7 @@ pub fn start(client: &Client, namespaces: &[String], metrics: &WatchMetrics, to:
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
     };
-    let count = scopes.len() * 9;
+    let count = scopes.len() * 11;
     for scope in scopes {
         let starter = Starter { client, scope, metrics, to };
         starter.objects::<HttpApi>(Kind::HttpApi);
@@ -105,6 +105,8 @@ pub fn start(client: &Client, namespaces: &[String], metrics: &WatchMetrics, to:
         starter.objects::<Authorizer>(Kind::Authorizer);
         starter.objects::<Stage>(Kind::Stage);
         starter.objects::<ApiDeployment>(Kind::ApiDeployment);
+        starter.objects::<UsagePlan>(Kind::UsagePlan);
+        starter.objects::<ApiKey>(Kind::ApiKey);
         starter.objects::<Service>(Kind::Service);
         starter.objects::<EndpointSlice>(Kind::EndpointSlice);
         let records = watcher::Config::default().labels(RECORD_LABEL);

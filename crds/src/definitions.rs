@@ -6,14 +6,21 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::{Map, Value};
 
-use crate::{ApiDeployment, Authorizer, HttpApi, Integration, Route, Stage};
+use crate::{ApiDeployment, ApiKey, Authorizer, HttpApi, Integration, Route, Stage, UsagePlan};
 
 /// The definitions of all kinds, in the order of [`crate::KINDS`].
 pub fn all() -> Vec<CustomResourceDefinition> {
-    [HttpApi::crd(), Route::crd(), Integration::crd(), Authorizer::crd(), Stage::crd(), ApiDeployment::crd()]
-        .into_iter()
-        .map(finish)
-        .collect()
+    let all = [
+        HttpApi::crd(),
+        Route::crd(),
+        Integration::crd(),
+        Authorizer::crd(),
+        Stage::crd(),
+        ApiDeployment::crd(),
+        UsagePlan::crd(),
+        ApiKey::crd(),
+    ];
+    all.into_iter().map(finish).collect()
 }
 
 /// The definitions as YAML: file name and content. The same types give the same bytes.
@@ -86,6 +93,13 @@ fn columns(kind: &str) -> Vec<CustomResourceColumnDefinition> {
             ("Status", "string", ".status.deploymentStatus"),
             ("Id", "string", ".status.deploymentId"),
         ],
+        "UsagePlan" => &[
+            ("Rate", "string", ".spec.throttle.rateLimit"),
+            ("Burst", "string", ".spec.throttle.burstLimit"),
+            ("Quota", "string", ".spec.quota.limit"),
+            ("Period", "string", ".spec.quota.period"),
+        ],
+        "ApiKey" => &[("Enabled", "boolean", ".spec.enabled"), ("Customer", "string", ".spec.customerId")],
         _ => &[],
     };
     let common = [

@@ -7,6 +7,7 @@
 //! never saw one.
 
 mod api_deployment;
+mod api_key;
 mod authorizer;
 mod definitions;
 mod http_api;
@@ -16,9 +17,11 @@ mod route;
 mod schema;
 mod stage;
 mod status;
+mod usage_plan;
 pub mod validate;
 
 pub use api_deployment::{ApiDeployment, ApiDeploymentSpec, ApiDeploymentStatus, DeploymentStatusCode};
+pub use api_key::{ApiKey, ApiKeySpec, KeyValueSource, SecretKeyRef};
 pub use authorizer::{Authorizer, AuthorizerSpec, JwtConfiguration, LambdaAuthorizerType, LambdaConfiguration};
 pub use definitions::{all, yaml};
 pub use http_api::{BasePath, ConfigMapKeyRef, Cors, EndpointType, HttpApi, HttpApiSpec, Limits, OpenApi};
@@ -30,6 +33,7 @@ pub use reference::{ApiKind, ApiRef, LocalRef};
 pub use route::{AuthorizationType, Route, RouteSpec};
 pub use stage::{AccessLogSettings, RouteSettings, Stage, StageSpec};
 pub use status::{DataPlane, Status};
+pub use usage_plan::{FailureMode, PlanQuota, PlanStage, PlanThrottle, QuotaPeriod, UsagePlan, UsagePlanSpec};
 
 /// The group of all kinds.
 pub const GROUP: &str = "tollgate.dev";
@@ -38,4 +42,5 @@ pub const VERSION: &str = "v1alpha1";
 /// `apiVersion` of all kinds.
 pub const API_VERSION: &str = "tollgate.dev/v1alpha1";
 /// The kinds, as in `kind:`.
-pub const KINDS: [&str; 6] = ["HttpApi", "Route", "Integration", "Authorizer", "Stage", "ApiDeployment"];
+pub const KINDS: [&str; 8] =
+    ["HttpApi", "Route", "Integration", "Authorizer", "Stage", "ApiDeployment", "UsagePlan", "ApiKey"];

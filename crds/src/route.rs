@@ -65,6 +65,9 @@ pub struct RouteSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), inner(length(min = 1, max = 256)))]
     pub authorization_scopes: Vec<String>,
+    /// Callers need an API key whose UsagePlan contains the stage, and its limits hold. Not on AWS's HTTP APIs: an extension.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub api_key_required: bool,
     /// Name of the operation, for people and generated clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
@@ -82,6 +85,7 @@ impl RouteSpec {
             authorization_type: AuthorizationType::default(),
             authorizer_ref: None,
             authorization_scopes: Vec::new(),
+            api_key_required: false,
             operation_name: None,
         }
     }

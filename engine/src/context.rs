@@ -50,6 +50,8 @@ pub struct Facts<'a> {
     pub stage_variables: &'a BTreeMap<String, String>,
     /// The matched route; `None` when none matches (H-LOG-6).
     pub route: Option<RouteFacts<'a>>,
+    /// Id of the API key that the caller sent, on routes that need one (R-KEY-8).
+    pub api_key_id: Option<&'a str>,
     /// What the route's authorizer found.
     pub authorizer: Option<CallerFacts<'a>>,
 }
@@ -175,6 +177,7 @@ pub enum Variable {
     ErrorMessageString,
     ErrorResponseType,
     HttpMethod,
+    IdentityApiKeyId,
     IdentitySourceIp,
     IdentityUserAgent,
     IntegrationError,
@@ -211,6 +214,7 @@ impl Variable {
             "error.responseType" => Self::ErrorResponseType,
             "extendedRequestId" | "requestId" => Self::RequestId,
             "httpMethod" => Self::HttpMethod,
+            "identity.apiKeyId" => Self::IdentityApiKeyId,
             "identity.sourceIp" => Self::IdentitySourceIp,
             "identity.userAgent" => Self::IdentityUserAgent,
             "integration.error" | "integrationErrorMessage" => Self::IntegrationError,
@@ -296,6 +300,7 @@ impl Variable {
             Self::ErrorMessageString => Value::Quoted(outcome.reject.map_or("-", Reject::message)),
             Self::ErrorResponseType => Value::text(outcome.reject.map(Reject::response_type)),
             Self::HttpMethod => Value::Text(facts.method),
+            Self::IdentityApiKeyId => Value::text(facts.api_key_id),
             Self::IdentitySourceIp => Value::Ip(IpText::new(facts.source_ip)),
             Self::IdentityUserAgent => facts.user_agent.map_or(Value::Absent, Value::Bytes),
             Self::IntegrationError => Value::text(integration.error),

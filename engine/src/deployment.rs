@@ -22,7 +22,7 @@ pub const PAYLOAD_BYTES: u64 = 10 * 1024 * 1024;
 pub const HEAD_BYTES: usize = 10_240;
 
 /// Names of behaviour in [`snapshot::Route::requires`] that this version knows.
-const KNOWN_BEHAVIOUR: [&str; 1] = [snapshot::PARAMETER_MAPPING];
+const KNOWN_BEHAVIOUR: [&str; 2] = [snapshot::PARAMETER_MAPPING, snapshot::REQUIRES_USAGE_PLANS];
 
 /// An API as it runs. Immutable; stages share it.
 #[derive(Debug)]
@@ -91,6 +91,8 @@ pub struct Route {
     pub source: Box<str>,
     /// Who may call.
     pub authorization: Authorization,
+    /// Callers are metered by a usage plan (R-KEY-6).
+    pub api_key_required: bool,
     /// What answers.
     pub target: Target,
 }
@@ -197,6 +199,7 @@ impl Deployment {
                 key_text: route.key.as_str().into(),
                 source: route.source.as_str().into(),
                 authorization,
+                api_key_required: route.api_key_required,
                 target,
             });
         }

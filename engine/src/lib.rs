@@ -2,6 +2,7 @@
 //!
 //! * [`snapshot`] is what travels from controller to proxy.
 //! * [`cors`], [`jwt`], [`throttle`], [`mapping`], [`forward`] and [`lambda`] decide the steps of a request in that order.
+//! * [`meter`] counts what customers of usage plans use, over all proxies.
 //! * [`reject`] is every error that the gateway itself answers.
 //! * [`route`], [`template`] and [`deployment`] are what a snapshot is compiled into.
 //! * [`context`] holds the facts of a request and its outcome, [`access_log`] writes them.
@@ -18,6 +19,7 @@ pub mod jwt;
 pub mod lambda;
 pub mod lambda_authorizer;
 pub mod mapping;
+pub mod meter;
 pub mod percent;
 pub mod policy;
 pub mod reject;

@@ -26,6 +26,12 @@ pub enum Reject {
     UriTooLong,
     /// A bucket is empty (H-THR-1).
     TooManyRequests,
+    /// No API key, or one that opens nothing here (R-KEY-6).
+    InvalidApiKey,
+    /// The quota of the caller's usage plan is used up (R-PLAN-5).
+    QuotaExceeded,
+    /// The store of the usage plans' counts is away, and the plan says to refuse then.
+    MeterUnavailable,
     /// Request line and headers are over the limit (H-SIZE-1).
     HeaderFieldsTooLarge,
     /// The function threw, timed out or could not be called (H-RES-1).
@@ -83,7 +89,7 @@ impl Fault {
 
 impl Reject {
     /// Every member, for metrics that exist from the start and for tests.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::UnknownHost,
@@ -94,6 +100,9 @@ impl Reject {
         Self::PayloadTooLarge,
         Self::UriTooLong,
         Self::TooManyRequests,
+        Self::InvalidApiKey,
+        Self::QuotaExceeded,
+        Self::MeterUnavailable,
         Self::HeaderFieldsTooLarge,
         Self::FunctionError,
         Self::BadFunctionResponse,
@@ -115,11 +124,11 @@ impl Reject {
         match self {
             Self::BadRequest => 400,
             Self::Unauthorized => 401,
-            Self::UnknownHost | Self::ScopeMissing | Self::Forbidden => 403,
+            Self::UnknownHost | Self::ScopeMissing | Self::Forbidden | Self::InvalidApiKey => 403,
             Self::NotFound | Self::EndpointDisabled => 404,
             Self::PayloadTooLarge => 413,
             Self::UriTooLong => 414,
-            Self::TooManyRequests => 429,
+            Self::TooManyRequests | Self::QuotaExceeded => 429,
             Self::HeaderFieldsTooLarge => 431,
             Self::FunctionError
             | Self::BadFunctionResponse
@@ -133,18 +142,26 @@ impl Reject {
             Self::FunctionThrottled
             | Self::IntegrationTimeout
             | Self::IntegrationUnreachable
+            | Self::MeterUnavailable
             | Self::ServiceUnavailable => 503,
         }
     }
 
     /// The text of the body and of `$context.error.message` (H-LOG-9).
     pub const fn message(self) -> &'static str {
-        texts(self.status()).0
+        self.texts().0
     }
 
     /// The whole body (H-ERR-1). Its content type is `application/json`.
     pub const fn body(self) -> &'static [u8] {
-        texts(self.status()).1.as_bytes()
+        self.texts().1.as_bytes()
+    }
+
+    const fn texts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::QuotaExceeded => ("Limit Exceeded", r#"{"message":"Limit Exceeded"}"#),
+            other => texts(other.status()),
+        }
     }
 
     /// `$context.error.responseType` (H-LOG-10).
@@ -154,6 +171,8 @@ impl Reject {
             Self::ScopeMissing | Self::Forbidden => "ACCESS_DENIED",
             Self::PayloadTooLarge => "REQUEST_TOO_LARGE",
             Self::TooManyRequests => "THROTTLED",
+            Self::InvalidApiKey => "INVALID_API_KEY",
+            Self::QuotaExceeded => "QUOTA_EXCEEDED",
             Self::AuthorizerFailure => "AUTHORIZER_FAILURE",
             Self::IntegrationTimeout => "INTEGRATION_TIMEOUT",
             Self::FunctionError
@@ -172,6 +191,7 @@ impl Reject {
             | Self::RefusedRoute
             | Self::UnknownBehaviour
             | Self::UndefinedVariable
+            | Self::MeterUnavailable
             | Self::ServiceUnavailable => "DEFAULT_5XX",
         }
     }
@@ -189,6 +209,8 @@ impl Reject {
             | Self::PayloadTooLarge
             | Self::UriTooLong
             | Self::TooManyRequests
+            | Self::InvalidApiKey
+            | Self::QuotaExceeded
             | Self::HeaderFieldsTooLarge => Fault::Caller,
             Self::FunctionError
             | Self::BadFunctionResponse
@@ -201,7 +223,7 @@ impl Reject {
             Self::NoIntegration | Self::RefusedRoute | Self::UnknownBehaviour | Self::UndefinedVariable => {
                 Fault::Configuration
             }
-            Self::ServiceUnavailable => Fault::Gateway,
+            Self::MeterUnavailable | Self::ServiceUnavailable => Fault::Gateway,
         }
     }
 
@@ -218,6 +240,9 @@ impl Reject {
             Self::PayloadTooLarge => "payload_too_large",
             Self::UriTooLong => "uri_too_long",
             Self::TooManyRequests => "too_many_requests",
+            Self::InvalidApiKey => "invalid_api_key",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::MeterUnavailable => "meter_unavailable",
             Self::HeaderFieldsTooLarge => "header_fields_too_large",
             Self::FunctionError => "function_error",
             Self::BadFunctionResponse => "bad_function_response",
@@ -266,7 +291,7 @@ mod tests {
     /// Proves H-ERR-1, H-ERR-2.
     #[test]
     fn bodies_are_the_documented_ones() {
-        let table: [(Reject, u16, &str, usize); 10] = [
+        let table: [(Reject, u16, &str, usize); 12] = [
             (Reject::BadRequest, 400, r#"{"message":"Bad Request"}"#, 25),
             (Reject::Unauthorized, 401, r#"{"message":"Unauthorized"}"#, 26),
             (Reject::ScopeMissing, 403, r#"{"message":"Forbidden"}"#, 23),
@@ -274,6 +299,8 @@ mod tests {
             (Reject::PayloadTooLarge, 413, r#"{"message":"Request Entity Too Large"}"#, 38),
             (Reject::UriTooLong, 414, r#"{"message":"Request URI too long"}"#, 34),
             (Reject::TooManyRequests, 429, r#"{"message":"Too Many Requests"}"#, 31),
+            (Reject::InvalidApiKey, 403, r#"{"message":"Forbidden"}"#, 23),
+            (Reject::QuotaExceeded, 429, r#"{"message":"Limit Exceeded"}"#, 28),
             (Reject::HeaderFieldsTooLarge, 431, r#"{"message":"Request Header Fields Too Large"}"#, 45),
             (Reject::FunctionError, 500, r#"{"message":"Internal Server Error"}"#, 35),
             (Reject::IntegrationTimeout, 503, r#"{"message":"Service Unavailable"}"#, 33),
@@ -314,6 +341,8 @@ mod tests {
             (Reject::IntegrationTimeout, "INTEGRATION_TIMEOUT"),
             (Reject::NotFound, "DEFAULT_4XX"),
             (Reject::TooManyRequests, "THROTTLED"),
+            (Reject::InvalidApiKey, "INVALID_API_KEY"),
+            (Reject::QuotaExceeded, "QUOTA_EXCEEDED"),
             (Reject::PayloadTooLarge, "REQUEST_TOO_LARGE"),
         ] {
             assert_eq!(reject.response_type(), response_type);

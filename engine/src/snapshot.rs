@@ -11,12 +11,16 @@
 //!
 //! What *runs* is another type: see [`crate::deployment`].
 
+mod plans;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub use plans::{ApiKey, FailureMode, KeyShard, Plan, PlanQuota, PlanStage, PlanThrottle, QuotaPeriod};
 
 /// The version of these types. Raised only when an older reader could not do the right thing by ignoring what it
 /// does not know; a proxy refuses a feed whose [`Line::Hello`] has a higher one and keeps what it serves.
@@ -95,7 +99,8 @@ pub enum Line {
     Unknown,
 }
 
-/// Names one unit: `deployment/{hash}`, `stage/{apiId}/{stage}`, `endpoints/{namespace}/{service}:{port}`.
+/// Names one unit: `deployment/{hash}`, `stage/{apiId}/{stage}`, `endpoints/{namespace}/{service}:{port}`,
+/// `plan/{namespace}/{name}`, `keys/{part}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnitId(String);
@@ -114,6 +119,21 @@ impl UnitId {
     /// The unit of the endpoints of one port of a service.
     pub fn endpoints(service: &ServicePort) -> Self {
         Self(format!("endpoints/{service}"))
+    }
+
+    /// The unit of a usage plan, by [`Plan::source`].
+    pub fn plan(source: &str) -> Self {
+        Self(format!("plan/{source}"))
+    }
+
+    /// The unit of one part of the API keys, below [`crate::meter::SHARDS`].
+    pub fn keys(shard: u16) -> Self {
+        Self(format!("keys/{shard}"))
+    }
+
+    /// The part of the API keys that the unit is, if it is one.
+    pub fn key_shard(&self) -> Option<u16> {
+        self.0.strip_prefix("keys/")?.parse().ok()
     }
 
     /// The name as it travels.
@@ -138,6 +158,10 @@ pub enum Unit {
     Stage(Stage),
     /// Where the pods of a service are.
     Endpoints(Endpoints),
+    /// A usage plan.
+    Plan(Plan),
+    /// API keys.
+    Keys(KeyShard),
     /// A unit of a newer controller; acknowledged and ignored.
     #[serde(other)]
     Unknown,
@@ -208,6 +232,9 @@ pub struct Limits {
     pub payload_bytes: Option<u64>,
 }
 
+/// In [`Route::requires`] of routes with `apiKeyRequired`.
+pub const REQUIRES_USAGE_PLANS: &str = "usagePlans";
+
 /// One route of a deployment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -219,6 +246,10 @@ pub struct Route {
     /// Who may call.
     #[serde(default, skip_serializing_if = "Authorization::is_none")]
     pub authorization: Authorization,
+    /// Callers need an API key, or a claim, that a usage plan of the stage knows (R-KEY-6). A route that has it also has
+    /// [`REQUIRES_USAGE_PLANS`] in `requires`: a proxy that cannot check keys must not serve it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub api_key_required: bool,
     /// What answers.
     pub target: RouteTarget,
     /// Names of behaviour that a proxy has to know to serve this route as meant. A proxy that misses one answers 500

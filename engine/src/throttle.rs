@@ -138,6 +138,13 @@ impl Bucket {
         }
     }
 
+    /// Puts back a token that was taken for a request that was then refused for another reason.
+    pub fn give_back(&self, limit: &Limit) {
+        let back = |full_at: u64| Some(full_at.saturating_sub(limit.interval));
+        // Always `Some`.
+        let _ = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, back);
+    }
+
     /// A bucket for another limit with this one's level, which is only cut to the new capacity (promise P6): a change never refills a
     /// bucket. A bucket that refused everything is empty.
     ///

@@ -60,7 +60,7 @@ fn digit(number: u64) -> u8 {
 
 /// Year, month and day of the month of a day counted from 1970-01-01, in the proleptic Gregorian calendar. The
 /// arithmetic counts years from March, so that the day that leap years add comes last (Neri and Schneider, 2022).
-fn civil_date(days: u64) -> (u64, u64, u64) {
+pub(crate) fn civil_date(days: u64) -> (u64, u64, u64) {
     const DAYS_FROM_0000_03_01: u64 = 719_468;
     const DAYS_IN_400_YEARS: u64 = 146_097;
     let days = days + DAYS_FROM_0000_03_01;

@@ -13,6 +13,7 @@ use tollgate_engine::snapshot::ApiIdentity;
 
 use crate::authorize::answers::Answers;
 use crate::jwks::JwksEntry;
+use crate::usage::Plans;
 
 type FxHashMap<K, V> = HashMap<K, V, FxBuildHasher>;
 
@@ -27,6 +28,7 @@ pub(crate) struct Gateway {
     base_domain: Box<str>,
     /// By [`ServiceTarget::service`].
     pub(crate) services: FxHashMap<u64, Arc<[SocketAddr]>>,
+    pub(crate) plans: Plans,
 }
 
 /// An API with its stages.
@@ -109,7 +111,14 @@ impl Gateway {
             ids.insert(api_id.as_str().into(), number);
         }
         let services = services.into_iter().collect();
-        Self { apis, prefixes, ids, base_domain: base_domain.to_ascii_lowercase().into(), services }
+        Self {
+            apis,
+            prefixes,
+            ids,
+            base_domain: base_domain.to_ascii_lowercase().into(),
+            services,
+            plans: Plans::default(),
+        }
     }
 
     /// The API for a host and path (H-DOM-3, design section 2); `None` is 403 (H-DOM-4).

@@ -31,6 +31,7 @@ pub mod telemetry;
 pub mod tls;
 pub mod units;
 mod upstream;
+pub mod usage;
 mod view;
 mod worker;
 

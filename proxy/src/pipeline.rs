@@ -9,6 +9,7 @@ mod facts;
 mod integrate;
 mod locate;
 mod mapping;
+mod meter;
 mod prepare;
 mod respond;
 
@@ -119,6 +120,8 @@ async fn steps(
     let caller = admit::authorize(admitted, gateway, worker, &arrived, record).await?;
     // A preflight carries no credentials; with an authorizer on its route it is refused before it comes here (H-CORS-7).
     let caller = admit::answer_preflight(caller, &arrived)?;
+    // Only now is known whose request it is (R-PIPE-1, step 9).
+    let caller = if caller.is_metered() { meter::admit(caller, worker, gateway, &arrived, record)? } else { caller };
     if mapping::needs_body(&caller.matched) {
         mapping::buffer(&caller.matched, &mut arrived).await?;
     }

@@ -30,6 +30,7 @@ use crate::spans::{SpanSettings, Spans};
 use crate::state::Store;
 use crate::tls::{Certificates, ClientConfigs, Pair, control_config};
 use crate::units::Publisher;
+use crate::usage::{StoreKind, UsageMeters};
 
 /// What a proxy is made of.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub struct Options {
     pub access_log: Destination,
     /// Where spans go; `None`: nowhere.
     pub spans: Option<SpanSettings>,
+    /// Where counts of usage plans are kept.
+    pub usage: StoreKind,
 }
 
 /// How long a leaving proxy waits for the collector of spans.
@@ -97,6 +100,7 @@ pub struct Process {
     access_log: AccessLog,
     /// Says nothing; its other end is dropped when every span is sent or given up.
     spans_sent: mpsc::Receiver<Infallible>,
+    usage: UsageMeters,
     /// Counts of everything.
     pub metrics: Metrics,
     /// Whether traffic should come.
@@ -111,7 +115,8 @@ impl Process {
     /// # Errors
     /// An address is taken, or a file cannot be used.
     pub fn start(options: Options) -> Result<Self, ProcessError> {
-        let Options { settings, account, certificates, fallback_certificate, access_log, spans } = options;
+        let Options { settings, account, certificates, fallback_certificate, access_log, spans, usage } = options;
+        let usage = UsageMeters::new(usage);
         // One thread, beside the workers: it must not wait behind their requests.
         let control = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -151,10 +156,11 @@ impl Process {
             jwks: jwks.clone(),
             client_tls: ClientConfigs::from_system(),
             spans,
+            usage: usage.clone(),
             server_tls,
         };
         let server = Server::start(&settings, account, &services)?;
-        Ok(Self { server, control, access_log, spans_sent, metrics, readiness: Readiness::default(), jwks })
+        Ok(Self { server, control, access_log, spans_sent, usage, metrics, readiness: Readiness::default(), jwks })
     }
 
     /// The door for configuration.
@@ -181,6 +187,7 @@ impl Process {
         if self.spans_sent.recv_timeout(FLUSH_SPANS) == Err(mpsc::RecvTimeoutError::Timeout) {
             warn!("spans are left unsent: their collector does not take them in time");
         }
+        self.usage.settle();
         self.control.shutdown_background();
     }
 }
@@ -259,6 +266,7 @@ fn serve(args: Args, log: crate::telemetry::LogFilter) -> Result<(), ProcessErro
         certificates: tls_certificate,
         fallback_certificate: None,
         access_log,
+        usage: StoreKind::Memory,
         spans: otlp_endpoint.map(|endpoint| SpanSettings { endpoint, ratio: trace_ratio, instance: name.clone() }),
     })?;
     let feed_settings = FeedSettings {

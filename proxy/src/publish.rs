@@ -19,6 +19,7 @@ use crate::gateway::{Api, AuthorizerHandle, Gateway, Served, Slot, Target, Tls, 
 use crate::jwks::Jwks;
 use crate::tls::ClientConfigs;
 use crate::units::{Held, Publisher, UnitSet};
+use crate::usage::PlansState;
 use crate::worker::Command;
 
 /// Compiles sets of units and hands them to the workers.
@@ -44,6 +45,7 @@ struct State {
     /// A change of an authorizer gives it an empty cache (H-LA-38); any other change none.
     answers: AnswerCaches,
     stage_slots: Slots<UnitId>,
+    plans: PlansState,
     /// Gateways that workers may still hold: freed here and not on a worker, where it would hold up requests.
     retired: Vec<Arc<Gateway>>,
 }
@@ -125,7 +127,11 @@ impl Publication {
             _ => None,
         });
         let apis = apis.into_iter().map(|(identity, served)| Arc::new(api(identity, served))).collect();
-        let gateway = Arc::new(Gateway::new(&self.base_domain, apis, services));
+        let mut gateway = Gateway::new(&self.base_domain, apis, services);
+        let slots = &state.stages;
+        let slot = |id: &UnitId| slots.get(id).map(|stage| stage.served.slot.0);
+        gateway.plans = state.plans.compile(units.iter(), slot, &mut report);
+        let gateway = Arc::new(gateway);
         state.services.sweep();
         state.tokens.sweep();
         state.answers.0.retain(|_, answers| answers.strong_count() > 0);

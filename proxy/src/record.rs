@@ -37,6 +37,10 @@ pub(crate) struct Record {
     pub(crate) route: Option<usize>,
     pub(crate) caller: Option<Caller>,
     pub(crate) authorizer_error: Option<Cow<'static, str>>,
+    /// Id of the API key, once it is known to be one.
+    pub(crate) api_key_id: Option<Box<str>>,
+    /// `RateLimit-Policy` and `RateLimit`, if the plan sends them.
+    pub(crate) rate_limit: Option<Box<(String, Option<String>)>>,
     pub(crate) reject: Option<Reject>,
     pub(crate) status: u16,
     pub(crate) integration: Option<Integration>,
@@ -182,6 +186,7 @@ impl Record {
                 stage: &stage.stage_name,
                 stage_variables: &stage.stage_variables,
                 route: route.map(|route| RouteFacts { key: &route.key_text, parameters: &[] }),
+                api_key_id: self.api_key_id.as_deref(),
                 authorizer: self.caller.as_ref().map(Caller::facts),
             })
         })

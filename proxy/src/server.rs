@@ -17,6 +17,7 @@ use crate::settings::Settings;
 use crate::spans::Spans;
 use crate::tls::ClientConfigs;
 use crate::units::Publisher;
+use crate::usage::UsageMeters;
 use crate::worker::{self, Command};
 
 /// What the workers share with the rest of the process.
@@ -32,6 +33,8 @@ pub struct Services {
     pub client_tls: ClientConfigs,
     /// Where spans go.
     pub spans: Spans,
+    /// What customers of usage plans have used.
+    pub usage: UsageMeters,
     /// Certificates of the HTTPS listener.
     pub server_tls: Option<Arc<rustls::ServerConfig>>,
 }

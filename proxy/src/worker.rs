@@ -22,6 +22,7 @@ use crate::server::Services;
 use crate::settings::Settings;
 use crate::spans::WorkerSpans;
 use crate::upstream::{Connector, Upstreams};
+use crate::usage::UsageMeters;
 use crate::view::Views;
 
 /// What a worker is told from outside.
@@ -56,6 +57,7 @@ pub(crate) struct Worker {
     pub(crate) log: WorkerLog,
     pub(crate) spans: WorkerSpans,
     pub(crate) tokens: TokenCaches,
+    pub(crate) usage: UsageMeters,
     pub(crate) clock: Clock,
     random: RefCell<fastrand::Rng>,
     gateway: RefCell<Option<Rc<Current>>>,
@@ -143,6 +145,7 @@ async fn work(start: Start) -> std::io::Result<()> {
         log: services.access_log.worker(),
         spans: services.spans.worker(),
         tokens: TokenCaches::default(),
+        usage: services.usage.clone(),
         clock: Clock::new(epoch),
         random: RefCell::new(fastrand::Rng::new()),
         gateway: RefCell::new(None),

@@ -52,6 +52,7 @@ fn traced(ratio: f64) -> (Process, mpsc::Receiver<(String, Vec<u8>)>) {
         certificates: Vec::new(),
         fallback_certificate: None,
         access_log: Destination::Off,
+        usage: tollgate_proxy::usage::StoreKind::Memory,
         spans: Some(SpanSettings { endpoint, ratio, instance: "proxy-0".into() }),
     })
     .unwrap();

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
+use tollgate_engine::meter::digest;
 use tollgate_engine::snapshot::{ContentHash, Deployment, Unit};
 
 /// Units of one API `abc123` (`shop/books`), to be completed.
@@ -11,6 +12,8 @@ pub struct Api {
     pub deployment: Value,
     pub stages: Vec<Value>,
     pub endpoints: Vec<Value>,
+    /// Usage plans and parts of the API keys.
+    pub plans: Vec<Value>,
 }
 
 impl Api {
@@ -43,7 +46,7 @@ impl Api {
             list.push(route);
         }
         let deployment = json!({"api": api, "integrations": integrations, "routes": list});
-        Self { deployment, stages: vec![json!({"stageName": "$default"})], endpoints: Vec::new() }
+        Self { deployment, stages: vec![json!({"stageName": "$default"})], endpoints: Vec::new(), plans: Vec::new() }
     }
 
     pub fn stage(mut self, stage: Value) -> Self {
@@ -68,6 +71,30 @@ impl Api {
         self
     }
 
+    /// A usage plan `shop/{name}` that contains `stages` of this API.
+    pub fn plan(mut self, name: &str, stages: &[&str], mut plan: Value) -> Self {
+        plan["kind"] = "plan".into();
+        plan["source"] = format!("shop/{name}").into();
+        if plan.get("stages").is_none() {
+            let stages = stages.iter().map(|stage| json!({"apiId": "abc123", "stageName": stage}));
+            plan["stages"] = stages.collect();
+        }
+        self.plans.push(plan);
+        self
+    }
+
+    /// An API key `shop/{name}`. Its digest must not begin as that of another.
+    pub fn key(mut self, name: &str, value: &str, plans: &[&str], extra: &Value) -> Self {
+        let plans: Vec<String> = plans.iter().map(|plan| format!("shop/{plan}")).collect();
+        let mut key = json!({"digest": digest(value.as_bytes()).to_hex(), "source": format!("shop/{name}"),
+            "enabled": true, "plans": plans});
+        for (field, value) in extra.as_object().into_iter().flatten() {
+            key[field] = value.clone();
+        }
+        self.plans.push(json!({"kind": "keys", "keys": [key]}));
+        self
+    }
+
     pub fn units(&self) -> Vec<Unit> {
         let deployment = serde_json::from_value(self.deployment.clone()).unwrap();
         let hash = ContentHash::of(&deployment as &Deployment);
@@ -84,6 +111,7 @@ impl Api {
         for endpoints in &self.endpoints {
             units.push(Unit::Endpoints(serde_json::from_value(endpoints.clone()).unwrap()));
         }
+        units.extend(self.plans.iter().map(|plan| serde_json::from_value(plan.clone()).unwrap()));
         units
     }
 }

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tollgate_engine::meter::{Digest, shard_of};
 use tollgate_engine::snapshot::{ContentHash, Unit, UnitId, UnitReport};
 use tollgate_engine::throttle::AccountLimit;
 use tollgate_proxy::access_log::AccessLog;
@@ -17,6 +18,7 @@ use tollgate_proxy::settings::{ConnectionLimits, Drain};
 use tollgate_proxy::spans::Spans;
 use tollgate_proxy::tls::ClientConfigs;
 use tollgate_proxy::units::{Batch, Held, UnitSet};
+use tollgate_proxy::usage::{StoreKind, UsageMeters};
 use tollgate_proxy::{Server, Services, Settings};
 
 use crate::backend::Identity;
@@ -57,6 +59,11 @@ impl Gateway {
     }
 
     pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with_store(StoreKind::Memory, change)
+    }
+
+    /// A gateway whose usage plans count in `store`.
+    pub fn with_store(store: StoreKind, change: impl FnOnce(&mut Settings)) -> Self {
         let metrics = Metrics::new();
         let log = Arc::new(Mutex::new(Vec::new()));
         let access_log = AccessLog::to_writer(Box::new(Shared(Arc::clone(&log))), &metrics).unwrap();
@@ -81,6 +88,7 @@ impl Gateway {
             jwks: keys(&metrics),
             client_tls: ClientConfigs::from_system(),
             spans: Spans::off(),
+            usage: UsageMeters::new(store),
             server_tls: settings.tls_listen.map(|_| Arc::clone(&identity.server)),
         };
         let server = Server::start(&settings, AccountLimit { rate: f64::MAX, burst: u32::MAX }, &services).unwrap();
@@ -153,6 +161,11 @@ fn complete(units: &[Unit]) -> Batch {
             }
             Unit::Stage(stage) => (UnitId::stage(&stage.api.api_id, &stage.stage_name), hash),
             Unit::Endpoints(endpoints) => (UnitId::endpoints(&endpoints.service), hash),
+            Unit::Plan(plan) => (UnitId::plan(&plan.source), hash),
+            Unit::Keys(keys) => {
+                let first = Digest::from_hex(&keys.keys[0].digest).unwrap();
+                (UnitId::keys(shard_of(&first)), hash)
+            }
             Unit::Unknown => panic!("a unit to publish is known"),
         };
         batch.put(id, Held { hash, unit: unit.clone(), bytes: 1 }).unwrap();

@@ -18,6 +18,7 @@ mod document;
 mod endpoints;
 mod object;
 mod outcome;
+mod plans;
 mod reason;
 mod render;
 mod route;

@@ -7,7 +7,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tollgate_crds::{ApiDeployment, Authorizer, HttpApi, Integration, Route, Stage};
+use tollgate_crds::{ApiDeployment, ApiKey, Authorizer, HttpApi, Integration, Route, Stage, UsagePlan};
 
 /// On an ApiDeployment that the controller made for a stage with `autoDeploy`: the hash of the content that it captures.
 pub const DEPLOYMENT_ID_ANNOTATION: &str = "tollgate.dev/deployment-id";
@@ -21,6 +21,8 @@ pub enum Kind {
     Authorizer,
     Stage,
     ApiDeployment,
+    UsagePlan,
+    ApiKey,
     Service,
     EndpointSlice,
     ConfigMap,
@@ -29,13 +31,15 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::HttpApi,
         Self::Route,
         Self::Integration,
         Self::Authorizer,
         Self::Stage,
         Self::ApiDeployment,
+        Self::UsagePlan,
+        Self::ApiKey,
         Self::Service,
         Self::EndpointSlice,
         Self::ConfigMap,
@@ -51,6 +55,8 @@ impl Kind {
             Self::Authorizer => "Authorizer",
             Self::Stage => "Stage",
             Self::ApiDeployment => "ApiDeployment",
+            Self::UsagePlan => "UsagePlan",
+            Self::ApiKey => "ApiKey",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::ConfigMap => "ConfigMap",
@@ -115,6 +121,8 @@ pub enum Object {
     Authorizer(Box<Authorizer>),
     Stage(Box<Stage>),
     ApiDeployment(Box<ApiDeployment>),
+    UsagePlan(Box<UsagePlan>),
+    ApiKey(Box<ApiKey>),
     Service(Box<Service>),
     EndpointSlice(Box<EndpointSlice>),
     ConfigMap(Box<ConfigMap>),
@@ -140,6 +148,8 @@ impl Object {
             Kind::Authorizer => Self::Authorizer(read(value)?),
             Kind::Stage => Self::Stage(read(value)?),
             Kind::ApiDeployment => Self::ApiDeployment(read(value)?),
+            Kind::UsagePlan => Self::UsagePlan(read(value)?),
+            Kind::ApiKey => Self::ApiKey(read(value)?),
             Kind::Service => Self::Service(read(value)?),
             Kind::EndpointSlice => Self::EndpointSlice(read(value)?),
             Kind::ConfigMap => Self::ConfigMap(read(value)?),
@@ -156,6 +166,8 @@ impl Object {
             Self::Authorizer(_) => Kind::Authorizer,
             Self::Stage(_) => Kind::Stage,
             Self::ApiDeployment(_) => Kind::ApiDeployment,
+            Self::UsagePlan(_) => Kind::UsagePlan,
+            Self::ApiKey(_) => Kind::ApiKey,
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::ConfigMap(_) => Kind::ConfigMap,
@@ -172,6 +184,8 @@ impl Object {
             Self::Authorizer(object) => &object.metadata,
             Self::Stage(object) => &object.metadata,
             Self::ApiDeployment(object) => &object.metadata,
+            Self::UsagePlan(object) => &object.metadata,
+            Self::ApiKey(object) => &object.metadata,
             Self::Service(object) => &object.metadata,
             Self::EndpointSlice(object) => &object.metadata,
             Self::ConfigMap(object) => &object.metadata,
@@ -200,4 +214,17 @@ macro_rules! from_objects {
     )*};
 }
 
-from_objects!(HttpApi, Route, Integration, Authorizer, Stage, ApiDeployment, Service, EndpointSlice, ConfigMap, Secret);
+from_objects!(
+    HttpApi,
+    Route,
+    Integration,
+    Authorizer,
+    Stage,
+    ApiDeployment,
+    UsagePlan,
+    ApiKey,
+    Service,
+    EndpointSlice,
+    ConfigMap,
+    Secret
+);

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tollgate_engine::snapshot::{
-    self, ApiIdentity, Authorization, Authorizer, ContentHash, Deployment, RouteTarget, ServicePort, Unit,
+    self, ApiIdentity, Authorization, Authorizer, ContentHash, Deployment, REQUIRES_USAGE_PLANS, RouteTarget,
+    ServicePort, Unit,
 };
 
 use crate::api::ApiPart;
@@ -44,8 +45,12 @@ impl Pieces {
             Some((id, _)) => RouteTarget::Integration { id: id.clone() },
             None => RouteTarget::None,
         };
-        let requires = integration.as_ref().map(|(_, backend)| backend.content.requires()).unwrap_or_default();
-        let route = route_json(namespace, name, &part.key.text, authorization, target, requires);
+        let mut requires = integration.as_ref().map(|(_, backend)| backend.content.requires()).unwrap_or_default();
+        if part.api_key_required {
+            requires.push(REQUIRES_USAGE_PLANS.to_owned());
+        }
+        let access = (authorization, part.api_key_required);
+        let route = route_json(namespace, name, &part.key.text, access, target, requires);
         let integration = integration.map(|(id, backend)| {
             let entry = format!("{}:{}", json(&id), json(&backend.content));
             (id, entry)
@@ -76,7 +81,7 @@ pub(crate) fn deployment(identity: &ApiIdentity, api: &ApiPart, routes: &[Placed
                     namespace,
                     placed.name,
                     &key.text,
-                    Authorization::None,
+                    (Authorization::None, false),
                     RouteTarget::Refused,
                     Vec::new(),
                 ),
@@ -174,16 +179,18 @@ fn other_name(name: &str, content: &impl Serialize) -> String {
     format!("{name}@{}", ContentHash::of(content))
 }
 
+/// `access`: who may call, and whether callers are metered.
 fn route_json(
     namespace: &str,
     name: &str,
     key: &str,
-    authorization: Authorization,
+    access: (Authorization, bool),
     target: RouteTarget,
     requires: Vec<String>,
 ) -> String {
     let source = format!("{namespace}/{name}");
-    json(&snapshot::Route { key: key.to_owned(), source, authorization, target, requires })
+    let (authorization, api_key_required) = access;
+    json(&snapshot::Route { key: key.to_owned(), source, authorization, api_key_required, target, requires })
 }
 
 fn json(value: &impl Serialize) -> String {

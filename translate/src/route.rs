@@ -16,6 +16,7 @@ use crate::{Kind, ObjectRef, Reason, Verdict, World, authorizer};
 pub(crate) struct RoutePart {
     pub(crate) key: Key,
     pub(crate) authorization: Authorization,
+    pub(crate) api_key_required: bool,
     pub(crate) integration: IntegrationUse,
     /// What `authorization` names.
     pub(crate) authorizer: Option<Arc<snapshot::Authorizer>>,
@@ -82,7 +83,8 @@ pub(crate) fn evaluate(world: &World, shared: &impl Shared, object: &ObjectRef, 
     let resolved = first_no(&authorizer.resolved, &integration.resolved);
     let value = match (integration.value, authorizer.value) {
         (Some(integration), Some((authorization, authorizer))) => {
-            Some(Arc::new(RoutePart { key: key.clone(), authorization, integration, authorizer }))
+            let api_key_required = spec.api_key_required;
+            Some(Arc::new(RoutePart { key: key.clone(), authorization, api_key_required, integration, authorizer }))
         }
         _ => None,
     };
@@ -253,7 +255,8 @@ pub(crate) fn restored(deployment: &Deployment) -> BTreeMap<String, Arc<RoutePar
             }
         };
         let key = Key { text: route.key.as_str().into(), shape: shape.into() };
-        Some((name, Arc::new(RoutePart { key, authorization, integration, authorizer })))
+        let api_key_required = route.api_key_required;
+        Some((name, Arc::new(RoutePart { key, authorization, api_key_required, integration, authorizer })))
     };
     deployment.routes.iter().filter_map(part).collect()
 }

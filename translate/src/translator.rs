@@ -10,6 +10,7 @@ use crate::api_id::ApiIds;
 use crate::changes::{Changes, Put, Settings};
 use crate::content::{Built, Content};
 use crate::document::{self, Documents};
+use crate::plans::Plans;
 use crate::route;
 use crate::shared::SharedObjects;
 use crate::{Fleets, Kind, ObjectRef, ObjectVerdict, Reason, Serving, Verdict, World, endpoints};
@@ -33,6 +34,7 @@ pub struct Translator {
     verdicts: BTreeMap<ObjectRef, ObjectVerdict>,
     restored_apis: BTreeMap<ObjectRef, Deployment>,
     restored_stages: BTreeMap<ObjectRef, Stage>,
+    plans: Plans,
 }
 
 impl Translator {
@@ -53,6 +55,7 @@ impl Translator {
             verdicts: BTreeMap::new(),
             restored_apis: BTreeMap::new(),
             restored_stages: BTreeMap::new(),
+            plans: Plans::default(),
         }
     }
 
@@ -115,10 +118,11 @@ impl Translator {
         users.extend(self.world.take_released());
         self.find_dirty_apis(&changed, &mut dirty);
         let mut needed = self.world.take_changed_endpoints();
-        for api in self.by_age(dirty) {
+        for api in self.by_age(dirty.clone()) {
             self.translate_api(&api, &mut changes, &mut users, &mut needed);
         }
         self.shared_verdicts(&users, &mut changes);
+        self.translate_plans(&changed, &dirty, &mut changes);
         self.translate_endpoints(&needed, &mut changes);
         changes
     }
@@ -361,6 +365,35 @@ impl Translator {
         if self.verdicts.get(&verdict.object) != Some(&verdict) {
             self.verdicts.insert(verdict.object.clone(), verdict.clone());
             changes.verdicts.push(verdict);
+        }
+    }
+
+    /// Looks at plans and keys that changed or that need something that did. APIs come first: plans name their ids.
+    fn translate_plans(&mut self, changed: &BTreeSet<ObjectRef>, apis: &BTreeSet<ObjectRef>, changes: &mut Changes) {
+        let world = &self.world;
+        let of_kind = |kind| changed.iter().filter(move |object: &&ObjectRef| object.kind == kind);
+        let stages = apis.iter().flat_map(|api| world.referrers(api, Kind::Stage));
+        let stages = stages.chain(of_kind(Kind::Stage));
+        let users = stages.flat_map(|stage| world.referrers(stage, Kind::UsagePlan));
+        let plans: BTreeSet<ObjectRef> = users.chain(of_kind(Kind::UsagePlan)).cloned().collect();
+        let users = of_kind(Kind::Secret).flat_map(|secret| world.referrers(secret, Kind::ApiKey));
+        let keys: BTreeSet<ObjectRef> = users.chain(of_kind(Kind::ApiKey)).cloned().collect();
+        if plans.is_empty() && keys.is_empty() {
+            return;
+        }
+        let states = &self.apis;
+        let api_id = |api: &ObjectRef| Some(states.get(api)?.identity.as_ref()?.api_id.clone());
+        let found = self.plans.translate(world, &plans, keys, api_id, self.revision);
+        let fleets = Fleets { public: true, private: true };
+        for (id, content) in found.units {
+            match content {
+                Some(content) => self.publish(id, content, fleets, changes),
+                None if self.published.remove(&id).is_some() => changes.deletes.push(id),
+                None => {}
+            }
+        }
+        for verdict in found.verdicts {
+            self.report(verdict, changes);
         }
     }
 

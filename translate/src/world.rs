@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use tollgate_crds::{
-    ApiDeploymentSpec, AuthorizerSpec, CaKind, CaRef, HttpApiSpec, IntegrationSpec, RouteSpec, StageSpec,
+    ApiDeploymentSpec, ApiKeySpec, AuthorizerSpec, CaKind, CaRef, HttpApiSpec, IntegrationSpec, RouteSpec, StageSpec,
+    UsagePlanSpec,
 };
 
 use crate::document::is_made;
 use crate::endpoints::{ServicePorts, SlicePart};
+use crate::plans::KeyValue;
 use crate::{DEPLOYMENT_ID_ANNOTATION, Kind, Object, ObjectRef};
 
 /// The objects. Each change says whether it changed anything that translation reads; status and resource version are
@@ -22,6 +24,10 @@ pub struct World {
     authorizers: Table<AuthorizerSpec>,
     stages: Table<StageSpec>,
     deployments: Table<DeploymentObject>,
+    usage_plans: Table<UsagePlanSpec>,
+    api_keys: Table<ApiKeySpec>,
+    /// What entries of Secrets are as values of API keys.
+    key_values: Table<KeyValues>,
     services: Table<ServicePorts>,
     slices: Table<SlicePart>,
     certificates: Table<Certificates>,
@@ -68,6 +74,9 @@ pub(crate) type Certificates = BTreeMap<String, Option<String>>;
 /// The OpenAPI documents of a ConfigMap, by key.
 pub(crate) type Texts = BTreeMap<String, Arc<str>>;
 
+/// The digests of a Secret's entries. The values themselves are not kept (promise P7).
+pub(crate) type KeyValues = BTreeMap<String, KeyValue>;
+
 impl World {
     /// The object is new or has changed.
     pub fn apply(&mut self, object: Object) -> bool {
@@ -109,6 +118,17 @@ impl World {
                 put(&mut self.deployments, reference.clone(), Item::new(&o.metadata, object))
                     .then(|| self.moved(reference, targets))
             }
+            Object::UsagePlan(o) => {
+                let stages = o.spec.api_stages.iter().map(|stage| &stage.stage_ref.name);
+                let targets = stages.map(|name| ObjectRef::new(Kind::Stage, &reference.namespace, name)).collect();
+                put(&mut self.usage_plans, reference.clone(), Item::new(&o.metadata, o.spec))
+                    .then(|| self.moved(reference, targets))
+            }
+            Object::ApiKey(o) => {
+                let targets = api_key_targets(&reference, &o.spec);
+                put(&mut self.api_keys, reference.clone(), Item::new(&o.metadata, o.spec))
+                    .then(|| self.moved(reference, targets))
+            }
             Object::Service(o) => {
                 put(&mut self.services, reference.clone(), Item::new(&o.metadata, ServicePorts::of(&o)))
                     .then(|| self.moved(reference, Vec::new()))
@@ -130,13 +150,15 @@ impl World {
                 (changed || certificates).then(|| self.moved(reference, Vec::new()))
             }
             Object::Secret(o) => {
+                let binary = o.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+                let strings = o.string_data.unwrap_or_default().into_iter().map(|(key, text)| (key, text.into_bytes()));
+                let entries: BTreeMap<String, Vec<u8>> = binary.chain(strings).collect();
+                let values = entries.iter().map(|(key, value)| (key.clone(), KeyValue::of(value))).collect();
                 let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok().and_then(certificates);
-                let binary = o.data.unwrap_or_default().into_iter().map(|(key, value)| (key, text(value.0)));
-                let strings =
-                    o.string_data.unwrap_or_default().into_iter().map(|(key, value)| (key, certificates(value)));
-                let data = binary.chain(strings).collect();
-                put(&mut self.certificates, reference.clone(), Item::new(&o.metadata, data))
-                    .then(|| self.moved(reference, Vec::new()))
+                let certificates = entries.into_iter().map(|(key, value)| (key, text(value))).collect();
+                let values = put(&mut self.key_values, reference.clone(), Item::new(&o.metadata, values));
+                let certificates = put(&mut self.certificates, reference.clone(), Item::new(&o.metadata, certificates));
+                (values || certificates).then(|| self.moved(reference, Vec::new()))
             }
         }
         .is_some()
@@ -153,7 +175,10 @@ impl World {
             Kind::ApiDeployment => self.deployments.remove(object).is_some(),
             Kind::Service => self.services.remove(object).is_some(),
             Kind::EndpointSlice => self.slices.remove(object).is_some(),
+            Kind::UsagePlan => self.usage_plans.remove(object).is_some(),
+            Kind::ApiKey => self.api_keys.remove(object).is_some(),
             Kind::ConfigMap | Kind::Secret => {
+                self.key_values.remove(object);
                 self.documents.remove(object);
                 self.certificates.remove(object).is_some()
             }
@@ -194,6 +219,8 @@ impl World {
             Kind::Authorizer => of(&self.authorizers),
             Kind::Stage => of(&self.stages),
             Kind::ApiDeployment => of(&self.deployments),
+            Kind::UsagePlan => of(&self.usage_plans),
+            Kind::ApiKey => of(&self.api_keys),
             Kind::Service => of(&self.services),
             Kind::EndpointSlice => of(&self.slices),
             Kind::ConfigMap | Kind::Secret => {
@@ -238,6 +265,18 @@ impl World {
         self.deployments.get(object)
     }
 
+    pub(crate) fn usage_plan(&self, object: &ObjectRef) -> Option<&Arc<Item<UsagePlanSpec>>> {
+        self.usage_plans.get(object)
+    }
+
+    pub(crate) fn api_key(&self, object: &ObjectRef) -> Option<&Arc<Item<ApiKeySpec>>> {
+        self.api_keys.get(object)
+    }
+
+    pub(crate) fn key_values(&self, secret: &ObjectRef) -> Option<&Arc<Item<KeyValues>>> {
+        self.key_values.get(secret)
+    }
+
     pub(crate) fn service(&self, object: &ObjectRef) -> Option<&Arc<Item<ServicePorts>>> {
         self.services.get(object)
     }
@@ -270,6 +309,8 @@ impl World {
             Kind::Authorizer => self.authorizers.contains_key(object),
             Kind::Stage => self.stages.contains_key(object),
             Kind::ApiDeployment => self.deployments.contains_key(object),
+            Kind::UsagePlan => self.usage_plans.contains_key(object),
+            Kind::ApiKey => self.api_keys.contains_key(object),
             Kind::Service => self.services.contains_key(object),
             Kind::EndpointSlice => self.slices.contains_key(object),
             Kind::ConfigMap | Kind::Secret => self.certificates.contains_key(object),
@@ -384,6 +425,16 @@ fn stage_targets(stage: &ObjectRef, spec: &StageSpec) -> Vec<ObjectRef> {
 /// What may be an OpenAPI document, or what people take for one.
 fn document(text: &str) -> Option<Arc<str>> {
     (text.contains("openapi") || text.contains("swagger")).then(|| text.into())
+}
+
+fn api_key_targets(key: &ObjectRef, spec: &ApiKeySpec) -> Vec<ObjectRef> {
+    let previous = spec.previous_value_from.as_ref().map(|from| from.secret_key_ref.name.clone());
+    let secrets = std::iter::once(spec.value_ref(&key.name).name).chain(previous);
+    let mut targets: Vec<ObjectRef> = secrets.map(|name| ObjectRef::new(Kind::Secret, &key.namespace, name)).collect();
+    targets.dedup();
+    let plans = spec.usage_plan_refs.iter();
+    targets.extend(plans.map(|plan| ObjectRef::new(Kind::UsagePlan, &key.namespace, &plan.name)));
+    targets
 }
 
 /// Only certificates are kept: private keys and other secrets have no business here (promise P7).

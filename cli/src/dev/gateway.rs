@@ -19,6 +19,7 @@ use tollgate_proxy::settings::{ConnectionLimits, Drain};
 use tollgate_proxy::telemetry::LogFilter;
 use tollgate_proxy::tls::{Pair, self_signed};
 use tollgate_proxy::units::{Publisher, UnitSet};
+use tollgate_proxy::usage::StoreKind;
 
 use super::Options;
 
@@ -63,6 +64,7 @@ impl Gateway {
             fallback_certificate: options.tls_listen.map(|_| certificate(options.state.as_deref())).transpose()?,
             access_log: Destination::Stdout,
             spans: None,
+            usage: usage(options.state.as_deref())?,
         })?;
         let view = watch::Sender::new(View::default());
         let admin = options.admin.map(|address| {
@@ -131,6 +133,15 @@ impl Publisher for Shown {
 fn default_workers() -> NonZeroUsize {
     const TWO: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
     std::thread::available_parallelism().map_or(NonZeroUsize::MIN, |cores| cores.min(TWO))
+}
+
+/// Quotas survive restarts with `--state`.
+fn usage(state: Option<&Path>) -> anyhow::Result<StoreKind> {
+    let Some(state) = state else { return Ok(StoreKind::Memory) };
+    let directory = state.join("usage");
+    StoreKind::in_directory(&directory).with_context(|| {
+        format!("quotas cannot be kept in {}; choose another directory with --state", directory.display())
+    })
 }
 
 fn certificate(state: Option<&Path>) -> anyhow::Result<Pair> {

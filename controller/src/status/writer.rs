@@ -14,7 +14,9 @@ use kube::{Api, Client, Resource};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tollgate_crds::{ApiDeployment, ApiDeploymentStatus, Authorizer, HttpApi, Integration, Route, Stage};
+use tollgate_crds::{
+    ApiDeployment, ApiDeploymentStatus, ApiKey, Authorizer, HttpApi, Integration, Route, Stage, UsagePlan,
+};
 use tollgate_translate::{Kind, ObjectRef};
 use tracing::{debug, warn};
 
@@ -344,6 +346,8 @@ fn resource(kind: Kind) -> ApiResource {
         Kind::Authorizer => of::<Authorizer>(),
         Kind::Stage => of::<Stage>(),
         Kind::ApiDeployment => of::<ApiDeployment>(),
+        Kind::UsagePlan => of::<UsagePlan>(),
+        Kind::ApiKey => of::<ApiKey>(),
         Kind::Service | Kind::EndpointSlice | Kind::ConfigMap | Kind::Secret => {
             unreachable!("only objects of ours are on the board")
         }

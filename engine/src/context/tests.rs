@@ -75,6 +75,7 @@ impl Request {
             stage: self.stage,
             stage_variables: &self.stage_variables,
             route: self.route.as_ref().map(|key| RouteFacts { key, parameters: &self.parameters }),
+            api_key_id: Some("shop/alice"),
             authorizer: self
                 .token
                 .as_ref()

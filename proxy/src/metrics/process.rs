@@ -114,6 +114,18 @@ counters! {
         /// The function was asked and gave no answer.
         AuthorizerFailed("source" = "failure"),
     }
+    "tollgate_usage_plan_requests_total", "Requests of routes with apiKeyRequired, by what their usage plan said.": {
+        /// Let through.
+        PlanAllowed("result" = "allowed"),
+        /// No key, or one that opens nothing.
+        PlanForbidden("result" = "forbidden"),
+        /// By the plan's throttle.
+        PlanThrottled("result" = "throttled"),
+        /// By the plan's quota.
+        PlanQuotaExceeded("result" = "quota_exceeded"),
+        /// The counts could not be had.
+        PlanUnavailable("result" = "unavailable"),
+    }
     "tollgate_token_checks_total", "Bearer tokens checked, by where the verdict came from.": {
         /// Verified before and cached.
         TokenCached("source" = "cache"),

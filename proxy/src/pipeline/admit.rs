@@ -39,6 +39,13 @@ pub(super) struct Authorized<'s> {
     pub(super) matched: Matched<'s>,
 }
 
+impl Authorized<'_> {
+    /// Whether a usage plan has a say.
+    pub(super) fn is_metered(&self) -> bool {
+        self.matched.route().api_key_required
+    }
+}
+
 /// Finds the route.
 pub(super) fn route<'s>(
     served: &'s Served,

@@ -35,6 +35,7 @@ pub(super) fn of<'a>(
         stage: &stage.stage_name,
         stage_variables: &stage.stage_variables,
         route: Some(route),
+        api_key_id: record.api_key_id.as_deref(),
         authorizer: record.caller.as_ref().map(crate::record::Caller::facts),
     }
 }

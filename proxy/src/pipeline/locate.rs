@@ -103,6 +103,8 @@ pub(super) fn stage(
         route: None,
         caller: None,
         authorizer_error: None,
+        api_key_id: None,
+        rate_limit: None,
         reject: None,
         status: 0,
         integration: None,

@@ -38,6 +38,15 @@ impl<'s> Owed<'s> {
             cors::strip(headers);
             cors.actual(self.origin.as_ref(), headers);
         }
+        if let Some(limits) = &record.rate_limit {
+            let (policy, state) = &**limits;
+            let lines = [("ratelimit-policy", Some(policy)), ("ratelimit", state.as_ref())];
+            for (name, value) in lines.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+                if let Ok(value) = HeaderValue::from_str(value) {
+                    headers.insert(name, value);
+                }
+            }
+        }
         self.finish(headers, record);
     }
 

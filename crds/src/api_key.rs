@@ -1,0 +1,95 @@
+//! `ApiKey`: a customer's key, whose value lies in a Secret.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::schema::OBJECT_NAME;
+use crate::{LocalRef, Status};
+
+/// A key that callers send in the header x-api-key. Its value is in a Secret, never here (R-KEY-1).
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "tollgate.dev",
+    version = "v1alpha1",
+    kind = "ApiKey",
+    namespaced,
+    status = "Status",
+    derive = "PartialEq",
+    category = "tollgate",
+    shortname = "apikey",
+    doc = "A key that callers send in the header x-api-key; the UsagePlans that it names say where it is good and how often."
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKeySpec {
+    /// Name for people; the object's name when absent. Two keys may have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub name: Option<String>,
+    /// What the key is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub description: Option<String>,
+    /// With false, every request with the key is refused.
+    #[serde(default = "enabled")]
+    pub enabled: bool,
+    /// From this moment on, every request with the key is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+    /// Who the key was given to, for your own records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub customer_id: Option<String>,
+    /// Where the value is: 20 to 128 characters. When absent, a value is generated into the Secret {name}-api-key, which the
+    /// key owns, under 'value'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<KeyValueSource>,
+    /// A second value that is good as well, so that a value can be replaced without a gap: the new one goes to valueFrom, the
+    /// old one here until all callers have changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_value_from: Option<KeyValueSource>,
+    /// The plans of the key, in the same namespace. Of the plans that contain a stage, a key may have one only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub usage_plan_refs: Vec<LocalRef>,
+}
+
+/// Unlike AWS's API (M-V1-KEY-1): an object that someone applies is meant to work.
+fn enabled() -> bool {
+    true
+}
+
+/// Where a value is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyValueSource {
+    /// An entry of a Secret.
+    pub secret_key_ref: SecretKeyRef,
+}
+
+/// One entry of a Secret of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// Name of the Secret, in the same namespace.
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
+    pub name: String,
+    /// Name of the entry in the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+impl SecretKeyRef {
+    /// The entry that holds the generated value of a key.
+    pub fn generated(api_key: &str) -> Self {
+        Self { name: format!("{api_key}-api-key"), key: "value".to_owned() }
+    }
+}
+
+impl ApiKeySpec {
+    /// Where the value of the key `name` is.
+    pub fn value_ref(&self, name: &str) -> SecretKeyRef {
+        self.value_from.as_ref().map_or_else(|| SecretKeyRef::generated(name), |from| from.secret_key_ref.clone())
+    }
+}

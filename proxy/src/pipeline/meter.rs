@@ -1,0 +1,120 @@
+//! API key, usage plan, throttle and quota, in this order (R-PIPE-1, step 9; R-PLAN-7). What is refused consumes nothing, also not of
+//! the throttle of the route, which was asked before.
+
+use tollgate_engine::deployment::Route;
+use tollgate_engine::meter::digest;
+use tollgate_engine::reject::Reject;
+
+use super::admit::{Authorized, Matched};
+use super::{Arrived, Stop};
+use crate::gateway::Gateway;
+use crate::metrics::Counter;
+use crate::record::{Caller, Record};
+use crate::usage::{CompiledPlan, Decision, Moment};
+use crate::worker::Worker;
+
+/// Longest value of a key (R-KEY-1); longer ones are not worth a digest.
+const LONGEST_KEY: usize = 128;
+
+/// Lets a request through as its plan says.
+pub(super) fn admit<'s>(
+    caller: Authorized<'s>,
+    worker: &Worker,
+    gateway: &Gateway,
+    arrived: &Arrived,
+    record: &mut Record,
+) -> Result<Authorized<'s>, Stop> {
+    let result = decide(&caller.matched, worker, gateway, arrived, record);
+    worker.metrics.count(match result {
+        Ok(()) => Counter::PlanAllowed,
+        Err(Reject::TooManyRequests) => Counter::PlanThrottled,
+        Err(Reject::QuotaExceeded) => Counter::PlanQuotaExceeded,
+        Err(Reject::MeterUnavailable) => Counter::PlanUnavailable,
+        Err(_) => Counter::PlanForbidden,
+    });
+    match result {
+        Ok(()) => Ok(caller),
+        Err(reject) => {
+            if let Some((limit, bucket)) = &caller.matched.served.stage.policies[caller.matched.number].throttle {
+                bucket.give_back(limit);
+            }
+            Err(reject.into())
+        }
+    }
+}
+
+fn decide(
+    matched: &Matched<'_>,
+    worker: &Worker,
+    gateway: &Gateway,
+    arrived: &Arrived,
+    record: &mut Record,
+) -> Result<(), Reject> {
+    let stage = gateway.plans.of_stage(matched.served.slot.0).ok_or(Reject::InvalidApiKey)?;
+    #[expect(clippy::cast_precision_loss, reason = "a process does not run for a century")]
+    let us = worker.clock.nanoseconds(arrived.started) as f64 / 1000.0;
+    let now = Moment { us, unix: i64::try_from(arrived.received_ms / 1000).unwrap_or(i64::MAX) };
+    let claimed = stage.by_claim().iter().find_map(|at| {
+        let claim = at.plan.claim.as_deref()?;
+        let Some(Caller::Token { verified, .. }) = &record.caller else { return None };
+        let value = verified.claims().value(claim)?;
+        // Customers are remembered, so their names have a bound.
+        let short = value.len() <= LONGEST_KEY;
+        Some((
+            at,
+            if short { format!("claim:{value}") } else { format!("claim:{}", digest(value.as_bytes()).to_hex()) },
+        ))
+    });
+    let (at, who) = match &claimed {
+        Some((at, who)) => (*at, who.as_str()),
+        None => {
+            let mut values = arrived.head.headers.get_all("x-api-key").iter();
+            let value = values.next().filter(|value| value.len() <= LONGEST_KEY).ok_or(Reject::InvalidApiKey)?;
+            if values.next().is_some() {
+                return Err(Reject::InvalidApiKey);
+            }
+            let key = gateway.plans.key(&digest(value.as_bytes())).filter(|key| key.is_live(now.unix));
+            let key = key.ok_or(Reject::InvalidApiKey)?;
+            record.api_key_id = Some(key.source.clone());
+            (stage.of_key(key).ok_or(Reject::InvalidApiKey)?, &*key.source)
+        }
+    };
+    let throttle = at.routes.get(&*matched.route().key_text);
+    let name = throttle.map(|_| route_name(matched, matched.route()));
+    let route = throttle.zip(name.as_deref());
+    let decision = worker.usage.admit(&at.plan, who, route, now);
+    if at.plan.headers {
+        record.rate_limit = Some(headers(&at.plan, worker, who, now));
+    }
+    match decision {
+        Decision::Admit => Ok(()),
+        Decision::Throttled => Err(Reject::TooManyRequests),
+        Decision::QuotaExceeded => Err(Reject::QuotaExceeded),
+        Decision::Unavailable => Err(Reject::MeterUnavailable),
+    }
+}
+
+/// The bucket of one route for one customer.
+fn route_name(matched: &Matched<'_>, route: &Route) -> String {
+    let stage = &matched.served.stage;
+    format!("{}/{}/{}", stage.api.api_id, stage.stage_name, route.key_text)
+}
+
+/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers), of the quota if there is one, else of the throttle.
+fn headers(plan: &CompiledPlan, worker: &Worker, who: &str, now: Moment) -> Box<(String, Option<String>)> {
+    let mut policy = Vec::new();
+    let mut state = None;
+    if let (Some(quota), Some((remaining, reset))) = (&plan.terms.quota, worker.usage.remaining(plan, who, now)) {
+        let window = quota.period.window(now.unix);
+        policy.push(format!("\"quota\";q={};w={}", quota.limit_in(window), window.end - window.start));
+        state = Some(format!("\"quota\";r={remaining};t={reset}"));
+    }
+    if let Some(rate) = &plan.terms.rate
+        && !rate.refuses_all()
+    {
+        // A full bucket, and how long it takes to fill.
+        let seconds = (f64::from(rate.burst()) * rate.interval_us() / 1e6).ceil().max(1.0);
+        policy.push(format!("\"throttle\";q={};w={seconds}", rate.burst()));
+    }
+    Box::new((policy.join(", "), state))
+}

@@ -1,0 +1,14 @@
+//! Usage plans at run time: who a request counts for, and whether it may pass.
+//!
+//! [`Plans`] is configuration and changes as a whole with the gateway. [`UsageMeters`] outlives it (promise P6): what customers have
+//! used, in this process alone, with a file that survives it, or shared with other proxies through Valkey.
+//!
+//! Only routes with `apiKeyRequired` come here; the others take no branch for it.
+
+mod file;
+mod meters;
+mod plans;
+
+pub use meters::{Customer, StoreKind, UsageMeters};
+pub(crate) use meters::{Decision, Moment};
+pub(crate) use plans::{CompiledPlan, Plans, PlansState};

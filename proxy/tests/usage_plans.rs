@@ -1,0 +1,258 @@
+//! API keys, usage plans, throttles and quotas on a running gateway (sections 14 and 15 of the REST specification).
+
+use serde_json::{Value, json};
+use tollgate_proxy::usage::StoreKind;
+use tollgate_testkit::{Api, Gateway, backend, echo, http};
+
+const ALICE: &str = "alice-0123456789abcdef";
+const BOB: &str = "bob-0123456789abcdef-bob";
+const FORBIDDEN: (u16, &str) = (403, r#"{"message":"Forbidden"}"#);
+const THROTTLED: (u16, &str) = (429, r#"{"message":"Too Many Requests"}"#);
+const EXCEEDED: (u16, &str) = (429, r#"{"message":"Limit Exceeded"}"#);
+
+/// Tokens come so slowly that none comes during a test.
+fn burst(burst: u32) -> Value {
+    json!({"rateLimit": 0.0001, "burstLimit": burst})
+}
+
+fn quota(limit: u64) -> Value {
+    json!({"limit": limit, "period": "MONTH"})
+}
+
+/// Routes that need a key, and `GET /open` that does not.
+fn api(routes: &[&str]) -> Api {
+    let url = format!("http://{}/", backend(echo));
+    let mut metered = http(&url);
+    metered["route"] = json!({"apiKeyRequired": true, "requires": ["usagePlans"]});
+    let mut routes: Vec<(&str, Value)> = routes.iter().map(|key| (*key, metered.clone())).collect();
+    routes.push(("GET /open", http(&url)));
+    Api::new(&routes)
+}
+
+fn serving(api: &Api) -> Gateway {
+    let mut gateway = Gateway::empty();
+    publish(&mut gateway, api);
+    gateway
+}
+
+fn publish(gateway: &mut Gateway, api: &Api) {
+    let reports = gateway.publish(&api.units());
+    assert!(reports.iter().all(|report| report.problems.is_empty()), "{reports:?}");
+}
+
+fn call(gateway: &Gateway, request: &str, key: &str) -> (u16, String) {
+    let reply = gateway.call(&format!("{request}\nx-api-key: {key}"));
+    (reply.status, reply.text().to_owned())
+}
+
+fn status(gateway: &Gateway, request: &str, key: &str) -> u16 {
+    call(gateway, request, key).0
+}
+
+fn statuses(gateway: &Gateway, request: &str, key: &str, count: usize) -> Vec<u16> {
+    (0..count).map(|_| status(gateway, request, key)).collect()
+}
+
+/// Proves R-KEY-6, R-METH-1.
+#[test]
+fn only_a_live_key_of_a_plan_of_the_stage_opens_a_route_that_needs_one() {
+    let api = api(&["GET /a"])
+        .stage(json!({"stageName": "other"}))
+        .plan("gold", &["$default"], json!({}))
+        .plan("elsewhere", &["other"], json!({}))
+        .key("alice", ALICE, &["gold"], &json!({}))
+        .key("off", "disabled-0123456789abcdef", &["gold"], &json!({"enabled": false}))
+        .key("ended", "expired-0123456789abcdef", &["gold"], &json!({"expiresAt": 1_000_000}))
+        .key("ends", "expires-0123456789abcdef", &["gold"], &json!({"expiresAt": 99_999_999_999_i64}))
+        .key("planless", "planless-0123456789abcdef", &[], &json!({}))
+        .key("stray", "stray-0123456789abcdefgh", &["elsewhere", "gone"], &json!({}));
+    let gateway = serving(&api);
+    assert_eq!(status(&gateway, "GET /a", ALICE), 200);
+    assert_eq!(status(&gateway, "GET /a", "expires-0123456789abcdef"), 200);
+    for key in [
+        "alice-0123456789abcdeF",
+        "disabled-0123456789abcdef",
+        "expired-0123456789abcdef",
+        "planless-0123456789abcdef",
+        "stray-0123456789abcdefgh",
+        "",
+        &"k".repeat(200),
+    ] {
+        let (status, body) = call(&gateway, "GET /a", key);
+        assert_eq!((status, body.as_str()), FORBIDDEN, "{key}");
+    }
+    let reply = gateway.call("GET /a");
+    assert_eq!((reply.status, reply.text()), FORBIDDEN);
+    let reply = gateway.call(&format!("GET /a\nX-API-Key: {ALICE}"));
+    assert_eq!(reply.status, 200, "the header's name has no case");
+    let reply = gateway.call(&format!("GET /a\nx-api-key: {ALICE}\nx-api-key: {ALICE}"));
+    assert_eq!(reply.status, 403, "which of two is meant nobody knows");
+    assert_eq!(gateway.call("GET /open").status, 200);
+    assert_eq!(status(&gateway, "GET /other/a", "stray-0123456789abcdefgh"), 200);
+    assert_eq!(status(&gateway, "GET /other/a", ALICE), 403);
+}
+
+/// Proves R-PLAN-2, R-PLAN-6, R-THR-1.
+#[test]
+fn a_plan_throttles_each_key_over_all_its_stages() {
+    let api = api(&["GET /a", "GET /b"])
+        .stage(json!({"stageName": "other"}))
+        .plan("gold", &["$default", "other"], json!({"throttle": burst(3)}))
+        .key("alice", ALICE, &["gold"], &json!({}))
+        .key("bob", BOB, &["gold"], &json!({}));
+    let gateway = serving(&api);
+    assert_eq!(statuses(&gateway, "GET /a", ALICE, 1), [200]);
+    assert_eq!(statuses(&gateway, "GET /b", ALICE, 1), [200]);
+    assert_eq!(statuses(&gateway, "GET /other/a", ALICE, 1), [200]);
+    let (status, body) = call(&gateway, "GET /b", ALICE);
+    assert_eq!((status, body.as_str()), THROTTLED);
+    assert_eq!(statuses(&gateway, "GET /a", BOB, 4), [200, 200, 200, 429]);
+    assert!((gateway.metric("tollgate_usage_plan_requests_total{result=\"throttled\"}") - 2.0).abs() < 0.1);
+}
+
+/// Proves R-PLAN-5, R-PLAN-7.
+#[test]
+fn a_quota_ends_and_throttled_requests_do_not_count() {
+    let api = api(&["GET /a"])
+        .plan("gold", &["$default"], json!({"quota": quota(3)}))
+        .plan("slow", &["$default"], json!({"quota": quota(2), "throttle": burst(1)}))
+        .key("alice", ALICE, &["gold"], &json!({}))
+        .key("bob", BOB, &["slow"], &json!({}));
+    let mut gateway = serving(&api);
+    assert_eq!(statuses(&gateway, "GET /a", ALICE, 3), [200; 3]);
+    for _ in 0..2 {
+        let (status, body) = call(&gateway, "GET /a", ALICE);
+        assert_eq!((status, body.as_str()), EXCEEDED);
+    }
+    assert_eq!(gateway.call("GET /open").status, 200);
+    assert_eq!(statuses(&gateway, "GET /a", BOB, 3), [200, 429, 429]);
+    // With a bigger bucket one more may pass, since the refused ones used no quota.
+    let mut changed = api;
+    changed.plans[1]["throttle"] = json!({"rateLimit": 1000.0, "burstLimit": 100});
+    publish(&mut gateway, &changed);
+    let mut seen = Vec::new();
+    while seen.last() != Some(&EXCEEDED.1.to_owned()) {
+        let (status, body) = call(&gateway, "GET /a", BOB);
+        seen.push(if status == 200 { "200".to_owned() } else { body });
+        assert!(seen.iter().filter(|text| *text == "200").count() <= 1, "{seen:?}");
+    }
+    assert!(seen.contains(&"200".to_owned()), "{seen:?}");
+}
+
+/// Proves R-PLAN-3.
+#[test]
+fn a_route_of_a_plan_can_have_a_throttle_of_its_own() {
+    let stages = json!([{"apiId": "abc123", "stageName": "$default", "throttle": {"GET /a": burst(1)}}]);
+    let api = api(&["GET /a", "GET /b"])
+        .plan("gold", &[], json!({"throttle": burst(2), "quota": quota(4), "stages": stages}))
+        .key("alice", ALICE, &["gold"], &json!({}))
+        .key("bob", BOB, &["gold"], &json!({}));
+    let gateway = serving(&api);
+    assert_eq!(statuses(&gateway, "GET /a", ALICE, 2), [200, 429]);
+    assert_eq!(statuses(&gateway, "GET /b", ALICE, 3), [200, 200, 429], "the plan's own bucket was not touched");
+    assert_eq!(statuses(&gateway, "GET /a", BOB, 2), [200, 429], "each key has a bucket");
+}
+
+/// Proves R-THR-2.
+#[test]
+fn what_a_plan_refuses_takes_nothing_from_the_stage() {
+    let stage = json!({"stageName": "$default",
+        "defaultRouteSettings": {"throttlingRateLimit": 0.0001, "throttlingBurstLimit": 4}});
+    let api = api(&["GET /a"])
+        .only_stage(stage)
+        .plan("gold", &["$default"], json!({"throttle": burst(1)}))
+        .plan("free", &["$default"], json!({}))
+        .key("alice", ALICE, &["gold"], &json!({}))
+        .key("bob", BOB, &["free"], &json!({}));
+    let gateway = serving(&api);
+    assert_eq!(statuses(&gateway, "GET /a", ALICE, 9), [200, 429, 429, 429, 429, 429, 429, 429, 429]);
+    assert_eq!(statuses(&gateway, "GET /a", "nobody-0123456789abcdef", 9), [403; 9]);
+    assert_eq!(statuses(&gateway, "GET /a", BOB, 4), [200, 200, 200, 429]);
+}
+
+/// A change of a plan or of keys refills nothing (promise P6).
+#[test]
+fn levels_stay_when_plans_change() {
+    let plan = json!({"throttle": burst(2), "quota": quota(3)});
+    let api = api(&["GET /a"]).plan("gold", &["$default"], plan).key("alice", ALICE, &["gold"], &json!({}));
+    let mut gateway = serving(&api);
+    assert_eq!(statuses(&gateway, "GET /a", ALICE, 3), [200, 200, 429]);
+    publish(&mut gateway, &api.clone().key("bob", BOB, &["gold"], &json!({})));
+    assert_eq!(status(&gateway, "GET /a", ALICE), 429);
+    let mut raised = api.clone();
+    raised.plans[0]["throttle"] = burst(100);
+    publish(&mut gateway, &raised);
+    assert_eq!(status(&gateway, "GET /a", ALICE), 429);
+    let mut unthrottled = api;
+    unthrottled.plans[0].as_object_mut().unwrap().remove("throttle");
+    publish(&mut gateway, &unthrottled);
+    assert_eq!(statuses(&gateway, "GET /a", ALICE, 3), [200, 429, 429], "the quota was used twice before");
+}
+
+/// Proves R-KEY-8.
+#[test]
+fn the_access_log_names_the_key_and_never_its_value() {
+    let stage = json!({"stageName": "$default",
+        "accessLogSettings": {"format": "$context.status $context.identity.apiKeyId $context.error.responseType"}});
+    let api = api(&["GET /a"]).only_stage(stage).plan("gold", &["$default"], json!({"quota": quota(1)})).key(
+        "alice",
+        ALICE,
+        &["gold"],
+        &json!({}),
+    );
+    let gateway = serving(&api);
+    statuses(&gateway, "GET /a", ALICE, 2);
+    status(&gateway, "GET /a", "nobody-0123456789abcdef");
+    let log = gateway.stop();
+    assert_eq!(log, "200 shop/alice -\n429 shop/alice QUOTA_EXCEEDED\n403 - INVALID_API_KEY\n");
+}
+
+#[test]
+fn headers_tell_what_is_left_if_the_plan_says_so() {
+    let api = api(&["GET /a"])
+        .plan("gold", &["$default"], json!({"quota": quota(2), "throttle": burst(9), "rateLimitHeaders": true}))
+        .plan("silent", &["$default"], json!({"quota": quota(2)}))
+        .key("alice", ALICE, &["gold"], &json!({}))
+        .key("bob", BOB, &["silent"], &json!({}));
+    let gateway = serving(&api);
+    for (status, left) in [(200, 1), (200, 0), (429, 0)] {
+        let reply = gateway.call(&format!("GET /a\nx-api-key: {ALICE}"));
+        let state = reply.header("ratelimit").unwrap();
+        assert!(reply.status == status && state.starts_with(&format!("\"quota\";r={left};t=")), "{state}");
+        let policy = reply.header("ratelimit-policy").unwrap();
+        assert!(policy.starts_with("\"quota\";q=2;w=2") && policy.ends_with("\"throttle\";q=9;w=90000"), "{policy}");
+    }
+    let reply = gateway.call(&format!("GET /a\nx-api-key: {BOB}"));
+    assert_eq!((reply.header("ratelimit"), reply.header("ratelimit-policy")), (None, None));
+}
+
+/// Quotas survive the process: what was admitted before a crash and after it never passes the limit, and an orderly end loses nothing.
+#[test]
+fn a_quota_in_a_directory_survives_crashes_and_restarts() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = || {
+        let mut gateway = Gateway::with_store(StoreKind::in_directory(directory.path()).unwrap(), |_| {});
+        publish(
+            &mut gateway,
+            &api(&["GET /a"]).plan("gold", &["$default"], json!({"quota": quota(50)})).key(
+                "alice",
+                ALICE,
+                &["gold"],
+                &json!({}),
+            ),
+        );
+        gateway
+    };
+    let mut admitted = 0;
+    for _ in 0..4 {
+        // Dropped without settling: as if killed.
+        let gateway = start();
+        admitted += statuses(&gateway, "GET /a", ALICE, 9).iter().filter(|status| **status == 200).count();
+    }
+    assert!(admitted >= 20, "{admitted}");
+    let gateway = start();
+    admitted += statuses(&gateway, "GET /a", ALICE, 60).iter().filter(|status| **status == 200).count();
+    assert!((20..=50).contains(&admitted), "{admitted}");
+    assert_eq!(call(&gateway, "GET /a", ALICE).1, EXCEEDED.1);
+    assert_eq!(call(&start(), "GET /a", ALICE).1, EXCEEDED.1);
+}
