@@ -27,7 +27,8 @@ use crate::gateway::Gateway;
 use crate::record::Record;
 use crate::worker::Worker;
 
-/// A request whose head is complete.
+/// A request whose head is complete. Boxed, since hyper moves the future of every request into place, and async functions keep their
+/// arguments twice.
 struct Arrived {
     request_id: RequestId,
     started: Instant,
@@ -66,14 +67,7 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
     let in_flight = InFlight::begin(connection);
-    let started = Instant::now();
-    let request_id = RequestId::from_random(worker.random());
-    let received_ms = worker.clock.unix_milliseconds(started);
-    let (head, body) = request.into_parts();
-    let body = ClientBody::new(body, &head, connection);
-    let trace_random = worker.random();
-    let arrived = Arrived { request_id, started, received_ms, trace_random, head, body };
-
+    let arrived = arrive(worker, connection, request);
     let Some(gateway) = worker.gateway() else {
         // Never 404 without a configuration: clients would take it for the truth (promise P4).
         return respond::without_stage(worker, &arrived, Reject::ServiceUnavailable, in_flight);
@@ -84,13 +78,26 @@ pub(crate) async fn serve(
     }
 }
 
+fn arrive(worker: &Worker, connection: &Rc<Connection>, request: Request<Incoming>) -> Box<Arrived> {
+    let started = Instant::now();
+    let (head, body) = request.into_parts();
+    Box::new(Arrived {
+        request_id: RequestId::from_random(worker.random()),
+        started,
+        received_ms: worker.clock.unix_milliseconds(started),
+        trace_random: worker.random(),
+        body: ClientBody::new(body, &head, connection),
+        head,
+    })
+}
+
 /// From here on a stage is known: what happens is recorded, and the response owes CORS headers.
 async fn staged(
     worker: &Rc<Worker>,
     gateway: &Gateway,
     connection: &Connection,
     located: locate::Located,
-    arrived: Arrived,
+    arrived: Box<Arrived>,
     in_flight: InFlight,
 ) -> Response<ReplyBody> {
     let locate::Located { view, record, path } = located;
@@ -111,7 +118,7 @@ async fn steps(
     connection: &Connection,
     served: &crate::gateway::Served,
     path: locate::StagePath,
-    mut arrived: Arrived,
+    mut arrived: Box<Arrived>,
     record: &mut Record,
 ) -> Result<integrate::Reply, Stop> {
     let matched = admit::route(served, path, &arrived, record)?;
@@ -123,8 +130,26 @@ async fn steps(
     // Only now is known whose request it is (R-PIPE-1, step 9).
     let caller = if caller.is_metered() { meter::admit(caller, worker, gateway, &arrived, record)? } else { caller };
     if mapping::needs_body(&caller.matched) {
-        mapping::buffer(&caller.matched, &mut arrived).await?;
+        Box::pin(mapping::buffer(&caller.matched, &mut arrived)).await?;
     }
     let call = prepare::call(caller, gateway, connection, arrived, record)?;
     integrate::send(call, worker, record).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<'a, F: Future>(
+        _: impl FnOnce(&'a Rc<Worker>, &'a Rc<Connection>, Request<Incoming>) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    /// hyper moves the future of every request into place: what a plain request does not use is boxed where it begins.
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        let bytes = size_of_future(serve);
+        assert!(bytes <= 2048, "{bytes} bytes");
+    }
 }

@@ -10,6 +10,7 @@ pub(crate) use pool::{Lease, PoolKey};
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::{Request, Response};
@@ -63,27 +64,28 @@ impl Upstreams {
         &self.connector
     }
 
-    /// Sends `request` to one of `dials`, round robin.
+    /// Sends `request` to one of `addresses`, round robin. It is boxed, since it would be moved a dozen times otherwise.
     ///
     /// # Errors
     /// See [`SendError`]. The caller bounds the whole by the integration's timeout.
     pub(crate) async fn send(
         &self,
-        dials: &[Dial<'_>],
-        mut request: Request<UpstreamBody>,
+        addresses: &[SocketAddr],
+        tls: Option<DialTls<'_>>,
+        mut request: Box<Request<UpstreamBody>>,
     ) -> Result<(Response<Incoming>, Lease), SendError> {
         let start = self.turn.get();
         self.turn.set(start.wrapping_add(1));
         let mut failure = None;
-        for attempt in 0..dials.len().min(ATTEMPTS) {
-            let dial = &dials[start.wrapping_add(attempt) % dials.len()];
-            match self.send_to(dial, request).await {
+        for attempt in 0..addresses.len().min(ATTEMPTS) {
+            let address = addresses[start.wrapping_add(attempt) % addresses.len()];
+            match self.send_to(&Dial { address, tls }, request).await {
                 Ok(done) => return Ok(done),
                 Err(Attempt::Unsent(back, error)) => {
                     if attempt > 0 {
                         self.metrics.count(Counter::BackendRetry);
                     }
-                    request = *back;
+                    request = back;
                     failure = Some(error);
                 }
                 Err(Attempt::Sent(error)) => return Err(error),
@@ -95,7 +97,7 @@ impl Upstreams {
     async fn send_to(
         &self,
         dial: &Dial<'_>,
-        mut request: Request<UpstreamBody>,
+        mut request: Box<Request<UpstreamBody>>,
     ) -> Result<(Response<Incoming>, Lease), Attempt> {
         let pool = self.pool(dial);
         loop {
@@ -103,16 +105,17 @@ impl Upstreams {
             let fresh = reused.is_none();
             let mut sender = match reused {
                 Some(sender) => sender,
-                None => match self.connector.open(dial, self.limits.connect_timeout, &self.metrics).await {
+                // Boxed, like all that few requests do: hyper moves the future of every request into place.
+                None => match Box::pin(self.connector.open(dial, self.limits.connect_timeout, &self.metrics)).await {
                     Ok(sender) => sender,
                     Err(error) => {
                         self.metrics.count(error.counter());
-                        return Err(Attempt::Unsent(Box::new(request), error));
+                        return Err(Attempt::Unsent(request, error));
                     }
                 },
             };
             self.metrics.count(if fresh { Counter::BackendOnNew } else { Counter::BackendOnReused });
-            match sender.try_send_request(request).await {
+            match sender.try_send_request(*request).await {
                 Ok(response) => {
                     let lease = Lease::new(sender, pool, Rc::clone(&self.clock), &response, &self.limits);
                     return Ok((response, lease));
@@ -122,7 +125,7 @@ impl Upstreams {
                     // fresh connection that closes at once is the endpoint's refusal.
                     Some(back) if !fresh => {
                         self.metrics.count(Counter::BackendRetry);
-                        request = back;
+                        request = Box::new(back);
                     }
                     Some(back) => return Err(Attempt::Unsent(Box::new(back), ConnectError::Closed)),
                     None => {

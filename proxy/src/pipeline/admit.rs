@@ -108,7 +108,7 @@ pub(super) async fn authorize<'s>(
             let function = custom::Function { policy, target, answers };
             check_arn(&matched, worker, arrived)?;
             let arn = arn(&matched, worker, arrived);
-            custom::authorize(&matched, function, gateway, worker, arrived, &arn, record).await?;
+            Box::pin(custom::authorize(&matched, function, gateway, worker, arrived, &arn, record)).await?;
         }
     }
     Ok(Authorized { matched })

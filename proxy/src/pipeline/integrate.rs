@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,7 +27,7 @@ use crate::body::{ClientBody, Passed, UpstreamBody};
 use crate::gateway::{self, Gateway, Tls};
 use crate::metrics::Counter;
 use crate::record::Record;
-use crate::upstream::{ConnectError, Dial, DialTls, Lease, SendError};
+use crate::upstream::{ConnectError, DialTls, Lease, SendError};
 use crate::worker::Worker;
 
 /// What the integration answered.
@@ -62,12 +63,13 @@ impl Reply {
 
 /// Calls the integration.
 pub(super) async fn send(prepared: Prepared<'_>, worker: &Worker, record: &mut Record) -> Result<Reply, Stop> {
-    let Prepared { deadline, addresses, tls, payload_bytes, mapping, kind } = prepared;
+    let Prepared { timeout, addresses, tls, payload_bytes, mapping, kind } = prepared;
     let sent = Instant::now();
-    let timeout = tokio::time::Instant::from_std(deadline);
+    let timeout = tokio::time::Instant::from_std(sent + timeout);
     let result = match kind {
         Kind::Http { request, passed } => {
-            let exchange = exchange(worker, &addresses, tls, request);
+            // Pinned here, so that `timeout_at` does not move it once more.
+            let exchange = pin!(exchange(worker, &addresses, tls, request));
             let result = tokio::time::timeout_at(timeout, exchange).await;
             note_latency(record, sent);
             record.request_bytes = passed.as_ref().map_or(0, |passed| passed.bytes.get());
@@ -79,7 +81,7 @@ pub(super) async fn send(prepared: Prepared<'_>, worker: &Worker, record: &mut R
         Kind::Function { call, function } => {
             let invoked = tokio::time::timeout_at(
                 timeout,
-                invoke(worker, &addresses, tls, call, function, payload_bytes, record),
+                Box::pin(invoke(worker, &addresses, tls, call, function, payload_bytes, record)),
             );
             let result = invoked.await;
             note_latency(record, sent);
@@ -90,7 +92,7 @@ pub(super) async fn send(prepared: Prepared<'_>, worker: &Worker, record: &mut R
         }
     };
     match (result, mapping) {
-        (Ok(reply), Some(mapping)) => Ok(mapping::response(reply, mapping, timeout, record).await?),
+        (Ok(reply), Some(mapping)) => Ok(Box::pin(mapping::response(reply, mapping, timeout, record)).await?),
         (result, _) => result.map_err(Stop::from),
     }
 }
@@ -143,17 +145,18 @@ pub(super) async fn exchange(
     worker: &Worker,
     addresses: &Addresses<'_>,
     tls: Option<&Tls>,
-    request: Request<UpstreamBody>,
+    request: Box<Request<UpstreamBody>>,
 ) -> Exchanged {
-    let addresses: Arc<[SocketAddr]> = match addresses {
-        Addresses::Known(known) => Arc::clone(known),
+    let resolved;
+    let addresses: &[SocketAddr] = match addresses {
+        Addresses::Known(known) => known,
         Addresses::Name { host, port } => {
-            worker.upstreams.connector().resolve(host, *port).await.map_err(SendError::Connect)?.into()
+            let resolving = Box::pin(worker.upstreams.connector().resolve(host, *port));
+            resolved = resolving.await.map_err(SendError::Connect)?;
+            &resolved
         }
     };
-    let dials: smallvec::SmallVec<[Dial<'_>; 4]> =
-        addresses.iter().map(|address| Dial { address: *address, tls: tls.map(dial_tls) }).collect();
-    worker.upstreams.send(&dials, request).await
+    worker.upstreams.send(addresses, tls.map(dial_tls), request).await
 }
 
 /// Where a destination is now, and how to speak to it.
@@ -229,11 +232,11 @@ async fn invoke(
     addresses: &Addresses<'_>,
     tls: Option<&Tls>,
     call: &LambdaCall,
-    function: FunctionRequest<'_>,
+    function: Box<FunctionRequest<'_>>,
     payload_bytes: u64,
     record: &mut Record,
 ) -> Result<Reply, Reject> {
-    let FunctionRequest { mut head, body, trace, route, path, mapping } = function;
+    let FunctionRequest { mut head, body, trace, route, path, mapping } = *function;
     let body = collect(body, payload_bytes).await?;
     record.request_bytes = body.len() as u64;
     let original = Original {
@@ -287,7 +290,7 @@ async fn invoke(
     }
 }
 
-pub(super) fn invocation(call: &LambdaCall, event: Vec<u8>) -> Request<UpstreamBody> {
+pub(super) fn invocation(call: &LambdaCall, event: Vec<u8>) -> Box<Request<UpstreamBody>> {
     let length = event.len();
     let mut request = Request::new(UpstreamBody::Full(Some(event.into())));
     *request.method_mut() = Method::POST;
@@ -304,7 +307,7 @@ pub(super) fn invocation(call: &LambdaCall, event: Vec<u8>) -> Request<UpstreamB
     headers.insert(HOST, host);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    request
+    Box::new(request)
 }
 
 /// The whole body of a request, within the API's limit.

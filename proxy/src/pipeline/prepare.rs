@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Uri, Version};
@@ -24,7 +24,7 @@ use crate::record::Record;
 
 /// Everything a call needs; nothing of the request is left unchecked.
 pub(super) struct Prepared<'s> {
-    pub(super) deadline: Instant,
+    pub(super) timeout: Duration,
     pub(super) addresses: Addresses<'s>,
     pub(super) tls: Option<&'s Tls>,
     pub(super) payload_bytes: u64,
@@ -35,9 +35,9 @@ pub(super) struct Prepared<'s> {
 /// How the backend is called.
 pub(super) enum Kind<'s> {
     /// The request passes through.
-    Http { request: Request<UpstreamBody>, passed: Option<Rc<Passed>> },
+    Http { request: Box<Request<UpstreamBody>>, passed: Option<Rc<Passed>> },
     /// The request becomes an event.
-    Function { call: &'s LambdaCall, function: FunctionRequest<'s> },
+    Function { call: &'s LambdaCall, function: Box<FunctionRequest<'s>> },
 }
 
 /// What an event is made of, once the body is here.
@@ -66,7 +66,7 @@ pub(super) fn call<'s>(
     caller: Authorized<'s>,
     gateway: &Gateway,
     connection: &Connection,
-    arrived: Arrived,
+    arrived: Box<Arrived>,
     record: &mut Record,
 ) -> Result<Prepared<'s>, Stop> {
     let Authorized { matched } = caller;
@@ -88,7 +88,7 @@ pub(super) fn call<'s>(
     let target = &matched.served.targets[number];
     let (trace, _) = AmznTrace::of(&arrived.head.headers, arrived.received_ms / 1000, arrived.trace_random);
     let trace = trace.header_value();
-    let deadline = Instant::now() + (*timeout).max(Duration::from_millis(1));
+    let timeout = (*timeout).max(Duration::from_millis(1));
     let (destination, kind) = match backend {
         Backend::Http(http) => {
             let (request, passed) = outgoing(&matched, http, mapping, connection, arrived, record, &trace)?;
@@ -96,14 +96,17 @@ pub(super) fn call<'s>(
         }
         Backend::Lambda(lambda) => {
             let route = matched.route();
-            let Arrived { head, body, .. } = arrived;
+            let Arrived { head, body, .. } = *arrived;
             let function = FunctionRequest { head, body, trace, route, path: matched.path, mapping };
-            (&lambda.destination, Kind::Function { call: lambda, function })
+            (&lambda.destination, Kind::Function { call: lambda, function: Box::new(function) })
         }
     };
     let (addresses, tls) = integrate::addresses(gateway, destination, target);
-    Ok(Prepared { deadline, addresses, tls, payload_bytes, mapping, kind })
+    Ok(Prepared { timeout, addresses, tls, payload_bytes, mapping, kind })
 }
+
+/// A request and what is seen of its body.
+type Outgoing = (Box<Request<UpstreamBody>>, Option<Rc<Passed>>);
 
 /// The request that a backend gets in place of the client's.
 fn outgoing(
@@ -111,11 +114,11 @@ fn outgoing(
     call: &HttpCall,
     mapping: Option<&Mapping>,
     connection: &Connection,
-    arrived: Arrived,
+    arrived: Box<Arrived>,
     record: &Record,
     trace: &HeaderValue,
-) -> Result<(Request<UpstreamBody>, Option<Rc<Passed>>), Stop> {
-    let Arrived { head, body, .. } = arrived;
+) -> Result<Outgoing, Stop> {
+    let Arrived { head, body, .. } = *arrived;
     let mut target = request_target(matched, call, &head.uri)?;
     let original = Original {
         headers: &head.headers,
@@ -141,7 +144,7 @@ fn outgoing(
         let limit = matched.deployment.payload_bytes;
         (UpstreamBody::Client { incoming: body, limit, passed: Rc::clone(&passed) }, Some(passed))
     };
-    let mut request = Request::new(body);
+    let mut request = Box::new(Request::new(body));
     *request.method_mut() = call.method.clone().unwrap_or(method);
     *request.version_mut() = Version::HTTP_11;
     *request.uri_mut() = target;

@@ -26,7 +26,7 @@ pub(crate) struct Dial<'a> {
 }
 
 /// TLS towards one address.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct DialTls<'a> {
     /// Sent as SNI and verified.
     pub(crate) server_name: &'a str,
