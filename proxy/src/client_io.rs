@@ -309,8 +309,11 @@ impl AsyncRead for ClientIo {
         };
         if buffer.filled().len() > before {
             self.connection.bytes_read();
-            if let Some(strict) = &mut self.strict {
-                strict.check(&mut buffer.filled_mut()[before..]);
+            if let Some(strict) = &mut self.strict
+                && !strict.check(&mut buffer.filled_mut()[before..])
+            {
+                // To the parser it looks as if the peer had said nothing and gone.
+                buffer.set_filled(before);
             }
         }
         polled

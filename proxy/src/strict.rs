@@ -7,7 +7,7 @@
 //!
 //! It keeps no bytes but those of a line that has not come whole.
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
 /// What an unacceptable byte is replaced with: no part of HTTP/1 may hold it.
 const SPOIL: u8 = 0;
@@ -18,6 +18,8 @@ const MAX_LINE: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Strict {
     at: At,
+    /// A request line has come.
+    speaks_http: bool,
     /// The beginning of a line whose end has not come.
     begun: Vec<u8>,
     framing: Framing,
@@ -37,6 +39,8 @@ enum At {
     Trailer,
     /// Something was spoiled: the parser goes no further.
     Refused,
+    /// The connection began with something that is not HTTP.
+    Foreign,
 }
 
 /// What the head says of the body.
@@ -52,8 +56,15 @@ enum Framing {
 struct Ambiguous;
 
 impl Strict {
-    /// Looks at bytes that the parser gets next, and spoils what it must not accept.
-    pub(crate) fn check(&mut self, bytes: &mut [u8]) {
+    /// Looks at bytes that the parser gets next, and spoils what it must not accept. False when the peer does not speak HTTP at all: who
+    /// speaks something else, a broken HTTP/2 for one, would not understand an answer, so it gets none (RFC 9113 section 3.4).
+    #[must_use]
+    pub(crate) fn check(&mut self, bytes: &mut [u8]) -> bool {
+        self.follow(bytes);
+        self.at != At::Foreign
+    }
+
+    fn follow(&mut self, bytes: &mut [u8]) {
         let mut rest = 0;
         while rest < bytes.len() {
             match self.at {
@@ -61,6 +72,7 @@ impl Strict {
                     bytes[rest] = SPOIL;
                     return;
                 }
+                At::Foreign => return,
                 At::Body(left) | At::Chunk(left) => rest += self.skip(left, bytes.len() - rest),
                 At::RequestLine | At::Header | At::ChunkSize | At::Trailer => {
                     let Some(end) = memchr(b'\n', &bytes[rest..]) else {
@@ -120,6 +132,11 @@ impl Strict {
             // Empty lines before a request are skipped (RFC 9112 section 2.2).
             At::RequestLine if line.is_empty() => {}
             At::RequestLine => {
+                if !self.speaks_http && memmem::find(line, b"HTTP/").is_none() {
+                    self.at = At::Foreign;
+                    return Ok(());
+                }
+                self.speaks_http = true;
                 request_line(line)?;
                 self.framing = Framing::None;
                 self.at = At::Header;
@@ -141,7 +158,7 @@ impl Strict {
             At::Trailer if line.is_empty() => self.at = At::RequestLine,
             // The parser reads them, and nobody else gets them.
             At::Trailer => {}
-            At::Body(_) | At::Chunk(_) | At::Refused => unreachable!("no lines are looked for there"),
+            At::Body(_) | At::Chunk(_) | At::Refused | At::Foreign => unreachable!("no lines are looked for there"),
         }
         Ok(())
     }

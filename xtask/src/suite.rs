@@ -41,6 +41,8 @@ pub(crate) enum Level {
     Fuzz,
     /// Programs beside a real etcd and kube-apiserver
     Process,
+    /// HTTP/2 as h2spec has it
+    Http,
     /// AWS's own Lambda runtime, and Cognito's tokens
     Aws,
     /// The chart on a real one-node Kubernetes
@@ -110,7 +112,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             Level::Unit => suite
                 .tests("unit", &mut shell::cargo(&["test", "--locked", "--workspace", "--exclude", "tollgate-e2e"])),
             Level::Fuzz => suite.fuzz(*fuzz_seconds),
-            Level::Process | Level::Aws | Level::Node => suite.end_to_end(*level),
+            Level::Process | Level::Http | Level::Aws | Level::Node => suite.end_to_end(*level),
         }
     }
     suite.finish()
@@ -167,7 +169,7 @@ impl Suite {
         if !self.rows.iter().any(|row| row.name == PROGRAMS) {
             self.check(PROGRAMS, dist::run);
         }
-        if level != Level::Aws && !self.rows.iter().any(|row| row.name == CLUSTER) {
+        if matches!(level, Level::Process | Level::Node) && !self.rows.iter().any(|row| row.name == CLUSTER) {
             self.command(CLUSTER, shell::command("e2e/cluster/build", &[]).stdout(Stdio::null()));
         }
         let name = level.name();

@@ -8,7 +8,7 @@ fn passed(bytes: &[u8], piece: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for piece in bytes.chunks(piece) {
         let mut piece = piece.to_vec();
-        strict.check(&mut piece);
+        assert!(strict.check(&mut piece));
         out.extend(piece);
     }
     out
@@ -70,15 +70,28 @@ fn ambiguous_requests_are_spoiled() {
 fn endless_lines_are_not_kept() {
     let mut strict = Strict::default();
     for _ in 0..100 {
-        strict.check(&mut [b'a'; 1024]);
+        assert!(strict.check(&mut [b'a'; 1024]));
         assert!(strict.begun.len() <= MAX_LINE);
+    }
+}
+
+#[test]
+fn who_speaks_something_else_gets_no_answer() {
+    for (bytes, speaks) in [
+        ("INVALID CONNECTION PREFACE\r\n\r\n", false),
+        ("\r\nSSH-2.0-x\r\n", false),
+        ("GET /a HTTP/9.9\r\n", true),
+        ("GET /a HTTP/1.1\r\n\r\nEHLO\r\n", true),
+    ] {
+        let mut strict = Strict::default();
+        assert_eq!(strict.check(&mut bytes.as_bytes().to_vec()), speaks, "{bytes:?}");
     }
 }
 
 proptest! {
     /// Where the pieces begin makes no difference to what is refused.
     #[test]
-    fn pieces_do_not_matter(text in "(GET / HTTP/1.1\r?\n|Content-Length: [0-9]{1,2}\r\n|Transfer-Encoding: chunked\r\n|\r?\n|[0-3]\r\n|[a#\n]){0,12}", piece in 1_usize..9) {
+    fn pieces_do_not_matter(text in "GET / HTTP/1.1\r\n(GET / HTTP/1.1\r?\n|Content-Length: [0-9]{1,2}\r\n|Transfer-Encoding: chunked\r\n|\r?\n|[0-3]\r\n|[a#\n]){0,12}", piece in 1_usize..9) {
         let whole = passed(text.as_bytes(), 10_000);
         let pieces = passed(text.as_bytes(), piece);
         let first = |bytes: &[u8]| bytes.iter().position(|byte| *byte == SPOIL);

@@ -30,6 +30,13 @@ pub(super) fn prepare(level: Level, no_install: bool) -> Result<()> {
         needs.extend(AWS);
     }
     install(&needs, no_install)?;
+    if level == Level::Http {
+        // From its Go module, into the cache.
+        let built = shell::command("e2e/http/build", &[]).output()?;
+        if !built.status.success() {
+            bail!("e2e/http/build, which builds h2spec: {}", String::from_utf8_lossy(&built.stderr).trim());
+        }
+    }
     if level == Level::Aws {
         // From PyPI, into the cache.
         let fetched = shell::command("e2e/aws/build", &[]).output()?;
