@@ -89,12 +89,12 @@ impl Parts {
         Ok(Pool { _process: process, endpoint, made })
     }
 
-    /// Starts `tollgate dev` on objects written as YAML and waits until it serves them.
+    /// Starts `tollgate dev` on objects written as YAML, where `LISTEN` stands for its port, and waits until it serves them.
     pub async fn gateway(&self, name: &str, yaml: &str) -> Result<Dev> {
         let folder = self.folder.path().join(format!("{name}.d"));
         std::fs::create_dir_all(&folder)?;
-        std::fs::write(folder.join("api.yaml"), yaml)?;
         let [listen] = free_ports()?;
+        std::fs::write(folder.join("api.yaml"), yaml.replace("LISTEN", &listen.to_string()))?;
         let mut command = Command::new(programs::ours("tollgate")?);
         command.args(["dev", "--workers", "1", "--listen", &local(listen).to_string()]).arg(&folder);
         let mut process = Process::start(name, &command, self.folder.path())?;

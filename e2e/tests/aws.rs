@@ -2,6 +2,7 @@
 //! program. Needs no Kubernetes and no root.
 
 mod aws {
+    pub(crate) mod browser;
     pub(crate) mod events;
     pub(crate) mod failures;
     pub(crate) mod results;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         aws::results::tests(&shared),
         aws::failures::tests(&shared),
         aws::tokens::tests(&shared),
+        aws::browser::tests(&shared),
     ];
     let start = shared.clone();
     suite::run(

@@ -3,6 +3,7 @@
 mod node {
     pub(crate) mod image;
     pub(crate) mod release;
+    pub(crate) mod tutorial;
 }
 
 use std::process::ExitCode;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     let shared = Arc::new(Shared::default());
     // What a given cluster runs containers with is its own business.
     let image = if Node::is_own() { node::image::tests(&shared) } else { Vec::new() };
-    let tests = image.into_iter().chain(node::release::tests(&shared)).collect();
+    let tests = image.into_iter().chain(node::release::tests(&shared)).chain(node::tutorial::tests(&shared)).collect();
     let start = shared.clone();
     suite::run(
         "node",

@@ -15,7 +15,7 @@ use crate::Shared;
 /// What the image holds, each at its root.
 pub(crate) const PROGRAMS: [&str; 3] = ["tollgate", "tollgate-controller", "tollgate-proxy"];
 
-const NAMESPACE: &str = "tollgate-system";
+pub(crate) const NAMESPACE: &str = "tollgate-system";
 /// As the example and the chart name it.
 const REPOSITORY: &str = "ghcr.io/tollgate/tollgate";
 const OURS: &str = "tollgate.dev/v1alpha1";
@@ -36,13 +36,18 @@ pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
     ]
 }
 
+/// The image of the release.
+pub(crate) fn image() -> String {
+    format!("{REPOSITORY}:{}", env!("CARGO_PKG_VERSION"))
+}
+
 /// Installs the release, unless it is, into a namespace that takes restricted pods only.
-async fn installed(shared: &Shared) -> Result<()> {
+pub(crate) async fn installed(shared: &Shared) -> Result<()> {
     let (node, cluster) = (shared.node(), shared.cluster());
     if node.helm(&["status", "tollgate", "-n", NAMESPACE]).is_ok() {
         return Ok(());
     }
-    let archive = node.tollgate_image(&format!("{REPOSITORY}:{}", env!("CARGO_PKG_VERSION")))?;
+    let archive = node.tollgate_image(&image())?;
     node.load(&archive)?;
     let enforce = json!({"pod-security.kubernetes.io/enforce": "restricted"});
     let namespace =
@@ -64,7 +69,7 @@ fn helm(shared: &Shared, command: &str, values: &[&str]) -> Result<()> {
 }
 
 /// Where the proxies' Service is reached from here: a port of the node.
-async fn front(shared: &Shared) -> Result<SocketAddr> {
+pub(crate) async fn front(shared: &Shared) -> Result<SocketAddr> {
     let cluster = shared.cluster();
     let service = cluster.get("v1", "Service", NAMESPACE, "tollgate-proxy").await?;
     let port =

@@ -11,7 +11,7 @@ type Need = (&'static str, &'static str);
 const COMPILE: &[Need] = &[("cc", "build-essential"), ("c++", "build-essential"), ("cmake", "cmake")];
 const PROCESS: &[Need] =
     &[("curl", "curl"), ("openssl", "openssl"), ("git", "git"), ("ip", "iproute2"), ("unshare", "util-linux")];
-const AWS: &[Need] = &[("python3", "python3-venv")];
+const AWS: &[Need] = &[("python3", "python3-venv"), ("chromium", "chromium")];
 
 /// Makes the machine ready for a level, or says why it cannot be.
 pub(super) fn prepare(level: Level, no_install: bool) -> Result<()> {
