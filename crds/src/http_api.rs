@@ -171,6 +171,10 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1024, max = 1_073_741_824_i64))]
     pub payload_bytes: Option<i64>,
+    /// The longest timeoutInMillis of an integration that a route of this API may use; 30000 (as in AWS) when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 50, max = 900_000))]
+    pub timeout_in_millis: Option<i32>,
 }
 
 fn tags(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

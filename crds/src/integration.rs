@@ -68,9 +68,10 @@ pub struct IntegrationSpec {
     /// Shape of a function's event and result; 2.0 when absent. Other targets have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_format_version: Option<PayloadFormatVersion>,
-    /// How long the complete response may take, in milliseconds. After that the client gets 503.
+    /// How long the complete response may take, in milliseconds. After that the client gets 503. More than 30000 needs
+    /// limits.timeoutInMillis in the HttpApi.
     #[serde(default = "default_timeout")]
-    #[schemars(range(min = 50, max = 30000))]
+    #[schemars(range(min = 50, max = 900_000))]
     pub timeout_in_millis: i32,
     /// TLS towards the backend. A service is called by plain HTTP without it; a https URI uses TLS anyway, and this
     /// object changes whom to trust.

@@ -31,6 +31,7 @@ fn refuse(name: &str, object: &Value, old: Option<&Value>) -> Vec<Violation> {
     violations
 }
 
+/// Proves H-STAGE-1, H-VAR-1, H-LOG-13, H-AUTH-3.
 #[test]
 fn wrong_objects_are_refused_with_their_reason() {
     let cases = cases();

@@ -147,7 +147,7 @@ fn variables_of_aws_are_replaced() {
     assert_eq!(specs(&read, "Route")[0]["integration"]["http"]["uri"], "https://1.r.p.example/");
 }
 
-/// Proves H-OAS-3, H-OAS-15, H-OAS-16, H-OAS-17, H-INT-1, C94.
+/// Proves H-OAS-3, H-OAS-13, H-OAS-15, H-OAS-16, H-OAS-17, H-INT-1, C94.
 #[test]
 fn findings_have_their_class_and_warnings_can_refuse() {
     let read = read(json!({
@@ -233,9 +233,9 @@ fn errors_stop_an_import() {
         ),
         (
             integration(
-                json!({"type": "http_proxy", "httpMethod": "GET", "uri": "https://b.example", "timeoutInMillis": 60000}),
+                json!({"type": "http_proxy", "httpMethod": "GET", "uri": "https://b.example", "timeoutInMillis": 6_000_000}),
             ),
-            "spec.integration.timeoutInMillis: 60000",
+            "spec.integration.timeoutInMillis: 6000000",
         ),
         (json!({"paths": {"pets": {"get": {}}}}), "a path starts with /"),
         (json!({"paths": {"/a{b}": {"get": {}}}}), "spec.routeKey"),

@@ -93,9 +93,9 @@ pub(crate) fn evaluate(world: &World, place: &Place<'_>, spec: &IntegrationSpec)
         Ok(parts) => parts,
         Err(message) => return Outcome::invalid(message),
     };
-    let Ok(timeout_in_millis @ 50..=30_000) = u32::try_from(spec.timeout_in_millis) else {
+    let Ok(timeout_in_millis @ 50..=900_000) = u32::try_from(spec.timeout_in_millis) else {
         return Outcome::invalid(format!(
-            "{path}.timeoutInMillis: {} is out of range: give 50 to 30000 milliseconds",
+            "{path}.timeoutInMillis: {} is out of range: give 50 to 900000 milliseconds",
             spec.timeout_in_millis
         ));
     };

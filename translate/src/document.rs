@@ -273,6 +273,10 @@ pub(crate) fn merged(spec: &HttpApiSpec, document: &HttpApiSpec) -> Result<HttpA
         }
         merged.cors_configuration.clone_from(&document.cors_configuration);
     }
+    if document.limits.is_some_and(|limits| limits.timeout_in_millis.is_some()) {
+        let message = "spec.openapi: limits.timeoutInMillis of an API cannot come from its document: set spec.limits.timeoutInMillis instead";
+        return Err(message.to_owned());
+    }
     if document.limits.is_some() {
         if spec.limits.is_some() {
             return Err(both("limits"));

@@ -122,10 +122,26 @@ fn integration(
         }
     };
     let backend = outcome.value.as_ref().and_then(IntegrationUse::backend);
-    if let Some(Err(message)) = backend.map(|backend| backend.fits(variables(key))) {
+    let timeout = backend.map_or(0, |backend| backend.content.timeout_in_millis);
+    let most = most_timeout(world, &ObjectRef::new(Kind::HttpApi, &route.namespace, &spec.api_ref.name));
+    if timeout > most {
+        outcome = Outcome::invalid(format!(
+            "{field}: timeoutInMillis: {timeout} is more than the {most} that the API allows: lower it, or raise spec.limits.timeoutInMillis of HttpApi {}",
+            spec.api_ref.name
+        ));
+    } else if let Some(Err(message)) = backend.map(|backend| backend.fits(variables(key))) {
         outcome = Outcome::invalid(format!("{field}: {message}"));
     }
     outcome
+}
+
+/// AWS's longest timeout (H-INT-3).
+const AWS_TIMEOUT: u32 = 30_000;
+
+/// The longest timeout that an API allows, in milliseconds.
+pub(crate) fn most_timeout(world: &World, api: &ObjectRef) -> u32 {
+    let limits = world.http_api(api).and_then(|item| item.spec.limits);
+    limits.and_then(|limits| limits.timeout_in_millis).map_or(AWS_TIMEOUT, i32::unsigned_abs)
 }
 
 /// Names of the key's variables.
@@ -215,6 +231,8 @@ pub(crate) fn refreshed(shared: &impl Shared, namespace: &str, part: &Arc<RouteP
         && let Some(now) = shared.integration(&ObjectRef::new(Kind::Integration, namespace, name.as_str()))
         && let Ok(key) = part.key.text.parse::<RouteKey>()
         && now.fits(variables(&key)).is_ok()
+        // A longer timeout than the API was seen to allow waits until the route itself is accepted with it.
+        && now.content.timeout_in_millis <= backend.content.timeout_in_millis.max(AWS_TIMEOUT)
     {
         *backend = now;
     }

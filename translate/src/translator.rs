@@ -23,6 +23,8 @@ pub struct Translator {
     revision: u64,
     shared: SharedObjects,
     documents: Documents,
+    /// The longest timeouts that APIs allow, of those that say it.
+    timeouts: BTreeMap<ObjectRef, u32>,
     apis: BTreeMap<ObjectRef, ApiState>,
     /// Which API a Route, Stage or ApiDeployment belongs to.
     members: BTreeMap<ObjectRef, ObjectRef>,
@@ -46,6 +48,7 @@ impl Translator {
             revision: 0,
             shared: SharedObjects::default(),
             documents: Documents::default(),
+            timeouts: BTreeMap::new(),
             apis: BTreeMap::new(),
             members: BTreeMap::new(),
             ids: ApiIds::default(),
@@ -162,6 +165,17 @@ impl Translator {
         let needed = changed.iter().filter(|object| needed.contains(&object.kind)).chain(shared);
         let users = needed.flat_map(|object| self.world.referrers(object, Kind::Route));
         let own = changed.iter().filter(|object| object.kind == Kind::Route);
+        let mut allowed = BTreeSet::new();
+        for api in changed.iter().filter(|object| object.kind == Kind::HttpApi) {
+            let now = route::most_timeout(&self.world, api);
+            if self.timeouts.insert(api.clone(), now) != Some(now) {
+                allowed.insert(api.clone());
+            }
+            if self.world.http_api(api).is_none() {
+                self.timeouts.remove(api);
+            }
+        }
+        let users = users.chain(allowed.iter().flat_map(|api| self.world.referrers(api, Kind::Route)));
         let routes: BTreeSet<ObjectRef> = own.chain(users).cloned().collect();
         for object in routes {
             let item = self.world.route(&object).cloned();

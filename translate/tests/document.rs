@@ -80,6 +80,7 @@ fn verdict(translator: &Translator, kind: Kind, name: &str) -> ObjectVerdict {
     translator.verdicts().find(|verdict| verdict.object == object).unwrap().clone()
 }
 
+/// Proves H-OAS-11.
 #[test]
 fn the_routes_of_a_document_are_served_and_follow_it() {
     let mut translator = translator();
