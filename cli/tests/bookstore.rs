@@ -25,8 +25,13 @@ struct Dev {
 
 impl Dev {
     fn start() -> Self {
+        Self::of(&example())
+    }
+
+    /// On a copy of another example.
+    fn of(example: &Path) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        for entry in fs::read_dir(example()).expect("the example") {
+        for entry in fs::read_dir(example).expect("the example") {
             let path = entry.expect("an entry").path();
             fs::copy(&path, directory.path().join(path.file_name().expect("a name"))).expect("copied");
         }
@@ -116,18 +121,17 @@ fn get(client: &mut Client, path: &str) -> (u16, String) {
 
 #[test]
 fn the_lines_of_the_example_print_what_it_says() {
-    prints_what_it_says(&example().join("README.md"), 10);
+    prints_what_it_says(&Dev::start(), &example().join("README.md"), 10);
 }
 
 #[test]
 fn the_lines_of_the_readme_print_what_it_says() {
-    prints_what_it_says(&example().join("../../README.md"), 3);
+    prints_what_it_says(&Dev::start(), &example().join("../../README.md"), 3);
 }
 
-fn prints_what_it_says(readme: &Path, more_than: usize) {
+fn prints_what_it_says(dev: &Dev, readme: &Path, more_than: usize) {
     let console = Console::read(readme);
     assert!(console.len() > more_than, "{console:?}");
-    let dev = Dev::start();
     let here = format!("localhost:{}", dev.address.port());
     console.check("", |command| command.replace("localhost:8080", &here)).unwrap_or_else(|wrong| panic!("{wrong}"));
 }
@@ -264,4 +268,21 @@ fn what_cannot_start_says_why_and_what_to_do() {
     assert_eq!(code, Some(1));
     assert!(text.contains("cannot read nowhere; name the directory"), "{text}");
     assert_eq!(run(&[]).0, Some(64));
+}
+
+/// A link belongs to whom it leads to: closing it ends what it opened, at once and without a new deployment.
+#[test]
+fn a_link_opens_and_closes_a_service_of_another_namespace() {
+    let folder = example().join("../vpc-link");
+    let dev = Dev::of(&folder);
+    prints_what_it_says(&dev, &folder.join("README.md"), 0);
+    dev.edit("api.yaml", "name: orders, port", "name: payments, port");
+    dev.read_until(|line| line.contains("does not open Service payments").then_some(()));
+    assert_eq!(dev.get("/orders/7").0, 200, "the last accepted version goes on");
+    dev.edit("api.yaml", "name: payments, port", "name: orders, port");
+    dev.read_until(|line| (line == "no problems any more").then_some(()));
+    dev.edit("link.yaml", "allowedNamespaces: [shop]", "allowedNamespaces: [else]");
+    dev.wait_for("/orders/7", "Service Unavailable");
+    dev.edit("link.yaml", "allowedNamespaces: [else]", "allowedNamespaces: [shop]");
+    dev.wait_for("/orders/7", "\"service\":\"orders\"");
 }

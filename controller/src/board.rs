@@ -124,6 +124,7 @@ fn observe(object: &Object) -> Option<Observed> {
         Object::Authorizer(o) => with_status(metadata, o.status.as_ref()),
         Object::UsagePlan(o) => with_status(metadata, o.status.as_ref()),
         Object::ApiKey(o) => with_status(metadata, o.status.as_ref()),
+        Object::VpcLink(o) => with_status(metadata, o.status.as_ref()),
         Object::Route(o) => {
             Observed { api: Some(o.spec.api_ref.name.clone()), ..with_status(metadata, o.status.as_ref()) }
         }

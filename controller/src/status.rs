@@ -54,6 +54,8 @@ impl Complaints {
 fn kind_of_path(path: &str) -> Kind {
     if path.starts_with("routes") {
         Kind::Route
+    } else if path.starts_with("links") {
+        Kind::VpcLink
     } else if path.starts_with("authorizers") {
         Kind::Authorizer
     } else if path.starts_with("integrations") {

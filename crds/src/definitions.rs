@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::{Map, Value};
 
-use crate::{ApiDeployment, ApiKey, Authorizer, HttpApi, Integration, Route, Stage, UsagePlan};
+use crate::{ApiDeployment, ApiKey, Authorizer, HttpApi, Integration, Route, Stage, UsagePlan, VpcLink};
 
 /// The definitions of all kinds, in the order of [`crate::KINDS`].
 pub fn all() -> Vec<CustomResourceDefinition> {
@@ -19,6 +19,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         ApiDeployment::crd(),
         UsagePlan::crd(),
         ApiKey::crd(),
+        VpcLink::crd(),
     ];
     all.into_iter().map(finish).collect()
 }
@@ -100,6 +101,7 @@ fn columns(kind: &str) -> Vec<CustomResourceColumnDefinition> {
             ("Period", "string", ".spec.quota.period"),
         ],
         "ApiKey" => &[("Enabled", "boolean", ".spec.enabled"), ("Customer", "string", ".spec.customerId")],
+        "VpcLink" => &[("Balancing", "string", ".spec.loadBalancing.algorithm")],
         _ => &[],
     };
     let common = [

@@ -6,8 +6,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Status;
 use crate::schema::{OBJECT_NAME, rules};
+use crate::{Status, VpcLinkRef};
 
 /// A backend and how to call it. Exactly one of service, http and lambda is set.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,9 +48,13 @@ use crate::schema::{OBJECT_NAME, rules};
         "!has(self.tls) || !has(self.http) || self.http.uri.startsWith('https://')",
         "tls needs a URI that starts with https://: change http.uri, or remove tls",
     ),
+    (
+        "!has(self.vpcLinkRef) || has(self.service)",
+        "vpcLinkRef is for the target service: remove vpcLinkRef, or name a service that the link opens",
+    ),
 ])))]
 pub struct IntegrationSpec {
-    /// A Service of the same namespace; requests go to its ready pods.
+    /// A Service of the same namespace, or of the namespace of vpcLinkRef; requests go to its ready pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceTarget>,
     /// A URL, inside or outside the cluster.
@@ -87,6 +91,9 @@ pub struct IntegrationSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "response_parameters")]
     pub response_parameters: BTreeMap<String, BTreeMap<String, String>>,
+    /// The VpcLink that opens the service, whose Service is then one of the link's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpc_link_ref: Option<VpcLinkRef>,
 }
 
 /// Names in a rule of the keys of parameter mappings that belong to the gateway or to one connection (H-MAP-4).
@@ -147,6 +154,7 @@ impl Default for IntegrationSpec {
             tls: None,
             request_parameters: BTreeMap::new(),
             response_parameters: BTreeMap::new(),
+            vpc_link_ref: None,
         }
     }
 }
@@ -156,7 +164,7 @@ fn default_timeout() -> i32 {
     30_000
 }
 
-/// A Service of the same namespace.
+/// A Service of the same namespace, or of the link's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceTarget {

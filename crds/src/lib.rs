@@ -19,6 +19,7 @@ mod stage;
 mod status;
 mod usage_plan;
 pub mod validate;
+mod vpc_link;
 
 pub use api_deployment::{ApiDeployment, ApiDeploymentSpec, ApiDeploymentStatus, DeploymentStatusCode};
 pub use api_key::{ApiKey, ApiKeySpec, KeyValueSource, SecretKeyRef};
@@ -34,6 +35,10 @@ pub use route::{AuthorizationType, Route, RouteSpec};
 pub use stage::{AccessLogSettings, RouteSettings, Stage, StageSpec};
 pub use status::{DataPlane, Status};
 pub use usage_plan::{FailureMode, PlanQuota, PlanStage, PlanThrottle, QuotaPeriod, UsagePlan, UsagePlanSpec};
+pub use vpc_link::{
+    Algorithm, HealthCheck, LinkLimits, LinkedService, LoadBalancing, OutlierDetection, VpcLink, VpcLinkRef,
+    VpcLinkSpec,
+};
 
 /// The group of all kinds.
 pub const GROUP: &str = "tollgate.dev";
@@ -42,5 +47,5 @@ pub const VERSION: &str = "v1alpha1";
 /// `apiVersion` of all kinds.
 pub const API_VERSION: &str = "tollgate.dev/v1alpha1";
 /// The kinds, as in `kind:`.
-pub const KINDS: [&str; 8] =
-    ["HttpApi", "Route", "Integration", "Authorizer", "Stage", "ApiDeployment", "UsagePlan", "ApiKey"];
+pub const KINDS: [&str; 9] =
+    ["HttpApi", "Route", "Integration", "Authorizer", "Stage", "ApiDeployment", "UsagePlan", "ApiKey", "VpcLink"];

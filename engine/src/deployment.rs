@@ -22,7 +22,8 @@ pub const PAYLOAD_BYTES: u64 = 10 * 1024 * 1024;
 pub const HEAD_BYTES: usize = 10_240;
 
 /// Names of behaviour in [`snapshot::Route::requires`] that this version knows.
-const KNOWN_BEHAVIOUR: [&str; 2] = [snapshot::PARAMETER_MAPPING, snapshot::REQUIRES_USAGE_PLANS];
+pub const KNOWN_BEHAVIOUR: [&str; 3] =
+    [snapshot::PARAMETER_MAPPING, snapshot::REQUIRES_USAGE_PLANS, snapshot::VPC_LINK];
 
 /// An API as it runs. Immutable; stages share it.
 #[derive(Debug)]

@@ -18,6 +18,7 @@ mod json;
 pub mod jwt;
 pub mod lambda;
 pub mod lambda_authorizer;
+pub mod link;
 pub mod mapping;
 pub mod meter;
 pub mod percent;

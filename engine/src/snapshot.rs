@@ -11,7 +11,10 @@
 //!
 //! What *runs* is another type: see [`crate::deployment`].
 
+mod link;
 mod plans;
+
+pub use link::{Balance, HealthCheck, Link, LinkName, OutlierDetection};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -100,7 +103,8 @@ pub enum Line {
 }
 
 /// Names one unit: `deployment/{hash}`, `stage/{apiId}/{stage}`, `endpoints/{namespace}/{service}:{port}`,
-/// `plan/{namespace}/{name}`, `keys/{part}`.
+/// `plan/{namespace}/{name}`, `keys/{part}`,
+/// `link/{namespace}/{name}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnitId(String);
@@ -136,6 +140,11 @@ impl UnitId {
         self.0.strip_prefix("keys/")?.parse().ok()
     }
 
+    /// The unit of a VpcLink.
+    pub fn link(link: &LinkName) -> Self {
+        Self(format!("link/{}/{}", link.namespace, link.name))
+    }
+
     /// The name as it travels.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -162,6 +171,8 @@ pub enum Unit {
     Plan(Plan),
     /// API keys.
     Keys(KeyShard),
+    /// What a VpcLink opens; `Route::requires` of those who use it says `vpcLink`.
+    Link(Link),
     /// A unit of a newer controller; acknowledged and ignored.
     #[serde(other)]
     Unknown,
@@ -253,7 +264,7 @@ pub struct Route {
     /// What answers.
     pub target: RouteTarget,
     /// Names of behaviour that a proxy has to know to serve this route as meant. A proxy that misses one answers 500
-    /// on this route and reports it.
+    /// on this route and reports it: see [`crate::deployment::KNOWN_BEHAVIOUR`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<String>,
 }
@@ -394,12 +405,16 @@ pub struct Integration {
 
 /// In [`Route::requires`]: the route's integration has parameter mappings, which an older proxy would leave out.
 pub const PARAMETER_MAPPING: &str = "parameterMapping";
+/// In [`Route::requires`]: the service is reached through a link. An older proxy would leave out its checks and its TLS.
+pub const VPC_LINK: &str = "vpcLink";
 
 impl Integration {
     /// What a route with this integration asks of a proxy ([`Route::requires`]).
     pub fn requires(&self) -> Vec<String> {
         let mapped = !self.request_parameters.is_empty() || !self.response_parameters.is_empty();
-        mapped.then(|| PARAMETER_MAPPING.to_owned()).into_iter().collect()
+        let linked = matches!(&self.backend, Backend::Service(ServiceBackend { link: Some(_), .. }));
+        let needed = [(mapped, PARAMETER_MAPPING), (linked, VPC_LINK)];
+        needed.into_iter().filter(|(needed, _)| *needed).map(|(_, name)| name.to_owned()).collect()
     }
 }
 
@@ -430,9 +445,12 @@ pub struct ServiceBackend {
     /// A fixed method; absent: the client's (H-INT-5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// HTTPS towards the pods (H-VPC-4); absent: plain HTTP.
+    /// HTTPS towards the pods (H-VPC-4); absent: what the link says, else plain HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<BackendTls>,
+    /// The link that has to open the service to the API; absent: the service is of the API's own namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkName>,
 }
 
 /// `integration.http`.

@@ -13,6 +13,7 @@ use tollgate_engine::snapshot::ApiIdentity;
 
 use crate::authorize::answers::Answers;
 use crate::jwks::JwksEntry;
+use crate::upstream::Balancer;
 use crate::usage::Plans;
 
 type FxHashMap<K, V> = HashMap<K, V, FxBuildHasher>;
@@ -29,6 +30,8 @@ pub(crate) struct Gateway {
     /// By [`ServiceTarget::service`].
     pub(crate) services: FxHashMap<u64, Arc<[SocketAddr]>>,
     pub(crate) plans: Plans,
+    /// By the slot of [`Target::Linked`]; without an entry no link grants it.
+    pub(crate) links: FxHashMap<u64, Arc<Balancer>>,
 }
 
 /// An API with its stages.
@@ -55,8 +58,18 @@ pub(crate) struct Served {
 /// Where a call goes, with what this proxy has looked up once.
 #[derive(Debug)]
 pub(crate) enum Target {
-    Service { service: Arc<Slot>, tls: Option<Tls> },
-    Origin { tls: Option<Tls> },
+    Service {
+        service: Arc<Slot>,
+        tls: Option<Tls>,
+    },
+    /// `tls` is the integration's own, which goes before the link's.
+    Linked {
+        link: Arc<Slot>,
+        tls: Option<Tls>,
+    },
+    Origin {
+        tls: Option<Tls>,
+    },
 }
 
 /// A client configuration and its identity for pools.
@@ -118,6 +131,7 @@ impl Gateway {
             base_domain: base_domain.to_ascii_lowercase().into(),
             services,
             plans: Plans::default(),
+            links: FxHashMap::default(),
         }
     }
 

@@ -12,6 +12,7 @@ mod client_io;
 mod connection;
 pub mod feed;
 mod gateway;
+pub mod health;
 pub mod hosts;
 pub mod http_client;
 pub mod jwks;

@@ -19,6 +19,7 @@ use crate::access_log::{AccessLog, Destination};
 use crate::admin::{Admin, AdminParts};
 use crate::args::{Args, LogFormat};
 use crate::feed::{Feed, FeedParts, FeedSettings, HttpTransport};
+use crate::health::HealthChecks;
 use crate::hosts::Hosts;
 use crate::http_client::HttpClient;
 use crate::jwks::Jwks;
@@ -150,11 +151,14 @@ impl Process {
                 Some(config)
             }
         };
+        let (client_tls, checks) = (ClientConfigs::from_system(), HealthChecks::default());
+        control.spawn(checks.clone().run(client_tls.clone()));
         let services = Services {
             metrics: metrics.clone(),
             access_log: access_log.clone(),
             jwks: jwks.clone(),
-            client_tls: ClientConfigs::from_system(),
+            client_tls,
+            checks,
             spans,
             usage: usage.clone(),
             server_tls,

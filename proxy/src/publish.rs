@@ -1,5 +1,7 @@
 //! From units to a [`Gateway`]: compiled on the calling thread, which is never a worker, and handed to every worker.
 
+mod links;
+
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::net::SocketAddr;
@@ -16,11 +18,14 @@ use tollgate_engine::throttle::{AccountLimit, Meters};
 
 use crate::authorize::answers::Answers;
 use crate::gateway::{Api, AuthorizerHandle, Gateway, Served, Slot, Target, Tls, TokenHandle};
+use crate::health::HealthChecks;
 use crate::jwks::Jwks;
 use crate::tls::ClientConfigs;
 use crate::units::{Held, Publisher, UnitSet};
+use crate::upstream::Endpoints;
 use crate::usage::PlansState;
 use crate::worker::Command;
+use links::{LinkUse, Links};
 
 /// Compiles sets of units and hands them to the workers.
 #[derive(Debug)]
@@ -30,6 +35,8 @@ pub(crate) struct Publication {
     meters: Meters,
     jwks: Jwks,
     tls: ClientConfigs,
+    checks: HealthChecks,
+    endpoints: Endpoints,
     workers: Vec<mpsc::UnboundedSender<Command>>,
     epoch: Instant,
     state: Mutex<State>,
@@ -41,6 +48,8 @@ struct State {
     deployments: HashMap<ContentHash, Compiled<Deployment>>,
     stages: HashMap<UnitId, CompiledStage>,
     services: Slots<ServicePort>,
+    links: Slots<LinkUse>,
+    balancers: Links,
     tokens: Slots<(Vec<String>, AuthorizerCheck)>,
     /// A change of an authorizer gives it an empty cache (H-LA-38); any other change none.
     answers: AnswerCaches,
@@ -69,11 +78,13 @@ impl Publication {
         account: AccountLimit,
         jwks: Jwks,
         tls: ClientConfigs,
+        checks: HealthChecks,
         workers: Vec<mpsc::UnboundedSender<Command>>,
         epoch: Instant,
     ) -> Self {
         let state = Mutex::default();
-        Self { base_domain, account, meters: Meters::new(), jwks, tls, workers, epoch, state }
+        let (meters, endpoints) = (Meters::new(), Endpoints::default());
+        Self { base_domain, account, meters, jwks, tls, checks, endpoints, workers, epoch, state }
     }
 
     fn now_ns(&self) -> u64 {
@@ -131,7 +142,9 @@ impl Publication {
         let slots = &state.stages;
         let slot = |id: &UnitId| slots.get(id).map(|stage| stage.served.slot.0);
         gateway.plans = state.plans.compile(units.iter(), slot, &mut report);
+        gateway.links = self.links(state, units, &mut reports);
         let gateway = Arc::new(gateway);
+        state.links.sweep();
         state.services.sweep();
         state.tokens.sweep();
         state.answers.0.retain(|_, answers| answers.strong_count() > 0);
@@ -194,20 +207,27 @@ impl Publication {
         problems: &mut Vec<Problem>,
     ) -> Target {
         match destination {
-            Destination::Service { service, tls } => {
+            Destination::Service { service, tls, link } => {
                 let name = format!("{}.{}.svc", service.name, service.namespace);
-                let tls = self.client_tls(wire, tls.as_ref(), &name, problems);
-                Target::Service { service: state.services.slot(service), tls }
+                let tls = self.client_tls(&wire.source, tls.as_ref(), &name, problems);
+                match link {
+                    None => Target::Service { service: state.services.slot(service), tls },
+                    Some(link) => {
+                        let from = wire.api.namespace.clone();
+                        let used = LinkUse { link: link.clone(), from, service: service.clone() };
+                        Target::Linked { link: state.links.slot(&used), tls }
+                    }
+                }
             }
             Destination::Origin { tls, host, .. } => {
-                Target::Origin { tls: self.client_tls(wire, tls.as_ref(), host, problems) }
+                Target::Origin { tls: self.client_tls(&wire.source, tls.as_ref(), host, problems) }
             }
         }
     }
 
     fn client_tls(
         &self,
-        wire: &snapshot::Stage,
+        source: &str,
         tls: Option<&BackendTls>,
         name: &str,
         problems: &mut Vec<Problem>,
@@ -218,7 +238,7 @@ impl Publication {
             Ok((config, id)) => Some(Tls { config, id, server_name }),
             Err(error) => {
                 problems.push(Problem {
-                    source: wire.source.clone(),
+                    source: source.to_owned(),
                     path: "tls.caRef".to_owned(),
                     message: error.to_string(),
                 });
@@ -289,6 +309,11 @@ impl<K: Eq + Hash + Clone> Slots<K> {
         let slot = Arc::new(Slot(self.next));
         self.held.insert(key.clone(), Arc::downgrade(&slot));
         slot
+    }
+
+    /// Every key that anybody holds.
+    fn held(&self) -> Vec<(K, Arc<Slot>)> {
+        self.held.iter().filter_map(|(key, slot)| Some((key.clone(), slot.upgrade()?))).collect()
     }
 
     /// The number of `key` if anybody holds it.

@@ -10,6 +10,7 @@ use tollgate_engine::throttle::AccountLimit;
 
 use crate::access_log::AccessLog;
 use crate::connection::Kind;
+use crate::health::HealthChecks;
 use crate::jwks::Jwks;
 use crate::metrics::Metrics;
 use crate::publish::Publication;
@@ -31,6 +32,8 @@ pub struct Services {
     pub jwks: Jwks,
     /// Trust towards backends.
     pub client_tls: ClientConfigs,
+    /// What asks endpoints behind links whether they are well; [`HealthChecks::run`] has to run somewhere.
+    pub checks: HealthChecks,
     /// Where spans go.
     pub spans: Spans,
     /// What customers of usage plans have used.
@@ -117,6 +120,7 @@ impl Server {
             account,
             services.jwks.clone(),
             services.client_tls.clone(),
+            services.checks.clone(),
             commands.clone(),
             epoch,
         );

@@ -2,22 +2,28 @@
 //!
 //! A request is tried on another connection or another endpoint only while no byte of it has been sent (design, section 1).
 
+mod balancer;
 mod connect;
 mod pool;
 
+pub(crate) use balancer::{Balancer, Endpoint, Endpoints};
 pub(crate) use connect::{ConnectError, Connector, Dial, DialTls};
 pub(crate) use pool::{Lease, PoolKey};
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use rustc_hash::FxBuildHasher;
+use tollgate_engine::link::Balance;
 
 use crate::body::UpstreamBody;
+use crate::gateway::Tls;
 use crate::metrics::{Counter, WorkerMetrics};
 use crate::settings::ConnectionLimits;
 use pool::Pool;
@@ -28,6 +34,12 @@ pub(crate) enum SendError {
     /// No address to try.
     #[error("the service has no ready endpoint")]
     NoEndpoint,
+    /// Nobody lets the API reach the service.
+    #[error("no VpcLink opens the service to this API")]
+    NotLinked,
+    /// All endpoints have as many connections as their link allows.
+    #[error("every endpoint of the service has as many connections as its VpcLink allows")]
+    Full,
     /// No connection to any address that was tried.
     #[error("connecting to the backend failed")]
     Connect(#[source] ConnectError),
@@ -94,6 +106,58 @@ impl Upstreams {
         Err(failure.map_or(SendError::NoEndpoint, SendError::Connect))
     }
 
+    /// Sends `request` to an endpoint behind a link, and lets the link learn from what comes of it.
+    ///
+    /// # Errors
+    /// As [`Self::send`], and [`SendError::Full`].
+    pub(crate) async fn send_linked(
+        &self,
+        linked: &Linked,
+        tls: Option<&Tls>,
+        mut request: Box<Request<UpstreamBody>>,
+    ) -> Result<(Response<Incoming>, Lease), SendError> {
+        let balancer = &*linked.balancer;
+        let tls = tls.or(balancer.tls.as_ref());
+        let order = balancer.order(linked.key, Instant::now());
+        let mut failure = if order.is_empty() { SendError::NoEndpoint } else { SendError::Full };
+        let mut attempts = 0;
+        for index in order {
+            let endpoint = balancer.at(index);
+            let Some(active) = endpoint.enter(balancer.link.most_connections) else { continue };
+            if attempts == ATTEMPTS {
+                break;
+            }
+            if attempts > 0 {
+                self.metrics.count(Counter::BackendRetry);
+            }
+            attempts += 1;
+            let dial = Dial { address: endpoint.address, tls: tls.map(DialTls::of) };
+            linked.current.replace(Some(Arc::clone(endpoint)));
+            let sent = self.send_to(&dial, request).await;
+            linked.current.replace(None);
+            let observe = |good| balancer.observe(endpoint, good, Instant::now());
+            match sent {
+                Ok((response, lease)) => {
+                    observe(!response.status().is_server_error());
+                    return Ok((response, lease.counted(active)));
+                }
+                Err(Attempt::Unsent(back, error)) => {
+                    observe(false);
+                    request = back;
+                    failure = SendError::Connect(error);
+                }
+                Err(Attempt::Sent(error)) => {
+                    // A client that breaks off its body says nothing about the endpoint.
+                    if !matches!(&error, SendError::Broken(cause) if cause.is_user()) {
+                        observe(false);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Err(failure)
+    }
+
     async fn send_to(
         &self,
         dial: &Dial<'_>,
@@ -157,6 +221,33 @@ impl Upstreams {
         self.clock.set(self.clock.get().saturating_add(1));
         let now = self.clock.get();
         self.pools.borrow_mut().retain(|_, pool| pool.sweep(now) || Rc::strong_count(pool) > 1);
+    }
+}
+
+/// A request on its way through a link.
+#[derive(Debug)]
+pub(crate) struct Linked {
+    balancer: Arc<Balancer>,
+    key: Option<u64>,
+    /// The endpoint that has the request now.
+    current: RefCell<Option<Arc<Endpoint>>>,
+}
+
+impl Linked {
+    /// For the request of a client at `source`.
+    pub(crate) fn new(balancer: &Arc<Balancer>, source: IpAddr, headers: &HeaderMap) -> Self {
+        let key = match &balancer.link.balance {
+            Balance::ConsistentHash(key) => key.of(source, headers),
+            Balance::RoundRobin | Balance::LeastRequest => None,
+        };
+        Self { balancer: Arc::clone(balancer), key, current: RefCell::new(None) }
+    }
+
+    /// The integration's time is over: whoever has the request did not answer.
+    pub(crate) fn timed_out(&self) {
+        if let Some(endpoint) = self.current.take() {
+            self.balancer.observe(&endpoint, false, Instant::now());
+        }
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Api {
     pub endpoints: Vec<Value>,
     /// Usage plans and parts of the API keys.
     pub plans: Vec<Value>,
+    /// Whole units beside those of the API.
+    pub more: Vec<Value>,
 }
 
 impl Api {
@@ -46,7 +48,13 @@ impl Api {
             list.push(route);
         }
         let deployment = json!({"api": api, "integrations": integrations, "routes": list});
-        Self { deployment, stages: vec![json!({"stageName": "$default"})], endpoints: Vec::new(), plans: Vec::new() }
+        Self {
+            deployment,
+            stages: vec![json!({"stageName": "$default"})],
+            endpoints: Vec::new(),
+            plans: Vec::new(),
+            more: Vec::new(),
+        }
     }
 
     pub fn stage(mut self, stage: Value) -> Self {
@@ -95,6 +103,11 @@ impl Api {
         self
     }
 
+    pub fn unit(mut self, unit: Value) -> Self {
+        self.more.push(unit);
+        self
+    }
+
     pub fn units(&self) -> Vec<Unit> {
         let deployment = serde_json::from_value(self.deployment.clone()).unwrap();
         let hash = ContentHash::of(&deployment as &Deployment);
@@ -112,6 +125,7 @@ impl Api {
             units.push(Unit::Endpoints(serde_json::from_value(endpoints.clone()).unwrap()));
         }
         units.extend(self.plans.iter().map(|plan| serde_json::from_value(plan.clone()).unwrap()));
+        units.extend(self.more.iter().map(|unit| serde_json::from_value(unit.clone()).unwrap()));
         units
     }
 }

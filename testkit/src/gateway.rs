@@ -10,6 +10,7 @@ use tollgate_engine::meter::{Digest, shard_of};
 use tollgate_engine::snapshot::{ContentHash, Unit, UnitId, UnitReport};
 use tollgate_engine::throttle::AccountLimit;
 use tollgate_proxy::access_log::AccessLog;
+use tollgate_proxy::health::HealthChecks;
 use tollgate_proxy::hosts::Hosts;
 use tollgate_proxy::http_client::HttpClient;
 use tollgate_proxy::jwks::Jwks;
@@ -82,11 +83,13 @@ impl Gateway {
         };
         change(&mut settings);
         let identity = Identity::of("*.execute-api.gw.example");
+        let client_tls = ClientConfigs::from_system();
         let services = Services {
             metrics: metrics.clone(),
             access_log: access_log.clone(),
             jwks: keys(&metrics),
-            client_tls: ClientConfigs::from_system(),
+            client_tls: client_tls.clone(),
+            checks: checks(client_tls),
             spans: Spans::off(),
             usage: UsageMeters::new(store),
             server_tls: settings.tls_listen.map(|_| Arc::clone(&identity.server)),
@@ -166,11 +169,23 @@ fn complete(units: &[Unit]) -> Batch {
                 let first = Digest::from_hex(&keys.keys[0].digest).unwrap();
                 (UnitId::keys(shard_of(&first)), hash)
             }
+            Unit::Link(link) => (UnitId::link(&link.link), hash),
             Unit::Unknown => panic!("a unit to publish is known"),
         };
         batch.put(id, Held { hash, unit: unit.clone(), bytes: 1 }).unwrap();
     }
     batch
+}
+
+/// Checks of endpoints behind links, on a thread that ends with the test program.
+fn checks(trust: ClientConfigs) -> HealthChecks {
+    let checks = HealthChecks::default();
+    let service = checks.clone();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(service.run(trust));
+    });
+    checks
 }
 
 /// Keys of identity providers, fetched on a thread that ends with the test program.

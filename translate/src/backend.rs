@@ -7,15 +7,15 @@ use tollgate_crds::{HttpTarget, IntegrationSpec, LambdaTarget, PayloadFormatVers
 use tollgate_engine::deployment::Deployment;
 use tollgate_engine::mapping::Mapping;
 use tollgate_engine::snapshot::{
-    self, ApiIdentity, BackendTls, ContentHash, HttpBackend, Integration, LambdaBackend, LambdaEndpoint,
+    self, ApiIdentity, BackendTls, ContentHash, HttpBackend, Integration, LambdaBackend, LambdaEndpoint, LinkName,
     ServiceBackend, ServicePort,
 };
 use tollgate_engine::template::Template;
 
 use crate::endpoints::{Missing, look_up};
 use crate::outcome::Outcome;
-use crate::world::certificates_object;
-use crate::{Reason, Verdict, World};
+use crate::world::{certificates_object, link_object};
+use crate::{Reason, Verdict, World, link};
 
 /// A backend, and what depends on the route that uses it.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,7 +84,10 @@ pub(crate) fn evaluate(world: &World, place: &Place<'_>, spec: &IntegrationSpec)
     };
     let method = spec.method.fixed().map(str::to_owned);
     let parts = match (&spec.service, &spec.http, &spec.lambda) {
-        (Some(service), None, None) => service_backend(place, service, method, tls),
+        (Some(service), None, None) => match linked(world, place, spec, service) {
+            Ok((port, link)) => service_backend(path, service, port, link, method, tls),
+            Err((reason, message)) => return Outcome::unresolved(reason, message),
+        },
         (None, Some(http), None) => http_backend(path, http, method, tls),
         (None, None, Some(lambda)) => lambda_backend(place, lambda, spec.payload_format_version),
         _ => Err(format!("{path} has no target or several: set exactly one of service, http and lambda")),
@@ -130,15 +133,31 @@ fn first_problem(content: &Integration) -> Option<String> {
 
 pub(crate) type Parts = Result<(snapshot::Backend, Option<Template>), String>;
 
-fn service_backend(
+/// The service, and the link that opens it.
+fn linked(
+    world: &World,
     place: &Place<'_>,
+    spec: &IntegrationSpec,
     target: &ServiceTarget,
+) -> Result<(ServicePort, Option<LinkName>), (Reason, String)> {
+    let mut port = service_port(place, &target.name, target.port);
+    let Some(to) = &spec.vpc_link_ref else { return Ok((port, None)) };
+    let object = link_object(place.namespace, to);
+    port.namespace.clone_from(&object.namespace);
+    let name = link::granted(world, place, &object, &port)?;
+    Ok((port, Some(name)))
+}
+
+fn service_backend(
+    path: &str,
+    target: &ServiceTarget,
+    service: ServicePort,
+    link: Option<LinkName>,
     method: Option<String>,
     tls: Option<BackendTls>,
 ) -> Parts {
-    let template = target.path.as_deref().map(|text| template(place.path, "service.path", text)).transpose()?;
-    let service = service_port(place, &target.name, target.port);
-    Ok((snapshot::Backend::Service(ServiceBackend { service, path: target.path.clone(), method, tls }), template))
+    let template = target.path.as_deref().map(|text| template(path, "service.path", text)).transpose()?;
+    Ok((snapshot::Backend::Service(ServiceBackend { service, path: target.path.clone(), method, tls, link }), template))
 }
 
 fn http_backend(path: &str, target: &HttpTarget, method: Option<String>, tls: Option<BackendTls>) -> Parts {
@@ -198,7 +217,7 @@ pub(crate) fn missing_service(world: &World, place: &Place<'_>, port: &ServicePo
     }
 }
 
-fn backend_tls(world: &World, place: &Place<'_>, tls: &Tls) -> Result<BackendTls, (Reason, String)> {
+pub(crate) fn backend_tls(world: &World, place: &Place<'_>, tls: &Tls) -> Result<BackendTls, (Reason, String)> {
     let server_name_to_verify = tls.server_name_to_verify.clone();
     let Some(ca) = &tls.ca_ref else { return Ok(BackendTls { server_name_to_verify, ca_pem: None }) };
     let object = certificates_object(place.namespace, ca);

@@ -16,6 +16,7 @@ mod changes;
 mod content;
 mod document;
 mod endpoints;
+mod link;
 mod object;
 mod outcome;
 mod plans;

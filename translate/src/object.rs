@@ -7,7 +7,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tollgate_crds::{ApiDeployment, ApiKey, Authorizer, HttpApi, Integration, Route, Stage, UsagePlan};
+use tollgate_crds::{ApiDeployment, ApiKey, Authorizer, HttpApi, Integration, Route, Stage, UsagePlan, VpcLink};
 
 /// On an ApiDeployment that the controller made for a stage with `autoDeploy`: the hash of the content that it captures.
 pub const DEPLOYMENT_ID_ANNOTATION: &str = "tollgate.dev/deployment-id";
@@ -23,6 +23,7 @@ pub enum Kind {
     ApiDeployment,
     UsagePlan,
     ApiKey,
+    VpcLink,
     Service,
     EndpointSlice,
     ConfigMap,
@@ -31,7 +32,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::HttpApi,
         Self::Route,
         Self::Integration,
@@ -40,6 +41,7 @@ impl Kind {
         Self::ApiDeployment,
         Self::UsagePlan,
         Self::ApiKey,
+        Self::VpcLink,
         Self::Service,
         Self::EndpointSlice,
         Self::ConfigMap,
@@ -57,6 +59,7 @@ impl Kind {
             Self::ApiDeployment => "ApiDeployment",
             Self::UsagePlan => "UsagePlan",
             Self::ApiKey => "ApiKey",
+            Self::VpcLink => "VpcLink",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::ConfigMap => "ConfigMap",
@@ -123,6 +126,7 @@ pub enum Object {
     ApiDeployment(Box<ApiDeployment>),
     UsagePlan(Box<UsagePlan>),
     ApiKey(Box<ApiKey>),
+    VpcLink(Box<VpcLink>),
     Service(Box<Service>),
     EndpointSlice(Box<EndpointSlice>),
     ConfigMap(Box<ConfigMap>),
@@ -150,6 +154,7 @@ impl Object {
             Kind::ApiDeployment => Self::ApiDeployment(read(value)?),
             Kind::UsagePlan => Self::UsagePlan(read(value)?),
             Kind::ApiKey => Self::ApiKey(read(value)?),
+            Kind::VpcLink => Self::VpcLink(read(value)?),
             Kind::Service => Self::Service(read(value)?),
             Kind::EndpointSlice => Self::EndpointSlice(read(value)?),
             Kind::ConfigMap => Self::ConfigMap(read(value)?),
@@ -168,6 +173,7 @@ impl Object {
             Self::ApiDeployment(_) => Kind::ApiDeployment,
             Self::UsagePlan(_) => Kind::UsagePlan,
             Self::ApiKey(_) => Kind::ApiKey,
+            Self::VpcLink(_) => Kind::VpcLink,
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::ConfigMap(_) => Kind::ConfigMap,
@@ -186,6 +192,7 @@ impl Object {
             Self::ApiDeployment(object) => &object.metadata,
             Self::UsagePlan(object) => &object.metadata,
             Self::ApiKey(object) => &object.metadata,
+            Self::VpcLink(object) => &object.metadata,
             Self::Service(object) => &object.metadata,
             Self::EndpointSlice(object) => &object.metadata,
             Self::ConfigMap(object) => &object.metadata,
@@ -223,6 +230,7 @@ from_objects!(
     ApiDeployment,
     UsagePlan,
     ApiKey,
+    VpcLink,
     Service,
     EndpointSlice,
     ConfigMap,

@@ -1,4 +1,4 @@
-//! Objects that routes share: Integrations and Authorizers, with their last accepted versions.
+//! Objects that routes share: Integrations, Authorizers and VpcLinks, with their last accepted versions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,13 +8,14 @@ use tollgate_engine::snapshot::{self, Deployment};
 use crate::backend::{self, Backend, Place};
 use crate::outcome::Outcome;
 use crate::route::Shared;
-use crate::{Kind, ObjectRef, Verdict, World, authorizer};
+use crate::{Kind, ObjectRef, Verdict, World, authorizer, link};
 
 /// What is known of the objects that exist.
 #[derive(Debug, Default)]
 pub(crate) struct SharedObjects {
     integrations: BTreeMap<ObjectRef, State<Backend>>,
     authorizers: BTreeMap<ObjectRef, State<snapshot::Authorizer>>,
+    links: BTreeMap<ObjectRef, State<snapshot::Link>>,
     /// Recorded versions of objects that were not looked at yet.
     restored_integrations: BTreeMap<ObjectRef, Arc<Backend>>,
     restored_authorizers: BTreeMap<ObjectRef, Arc<snapshot::Authorizer>>,
@@ -98,11 +99,27 @@ impl SharedObjects {
         update(&mut self.authorizers, object, (&item.uid, item.generation), outcome, restored, revision);
     }
 
+    /// Looks at a VpcLink again.
+    pub(crate) fn look_at_link(&mut self, world: &World, object: &ObjectRef, revision: u64) {
+        let Some(item) = world.vpc_link(object) else {
+            self.links.remove(object);
+            return;
+        };
+        let outcome = link::evaluate(world, object, &item.spec);
+        update(&mut self.links, object, (&item.uid, item.generation), outcome, None, revision);
+    }
+
+    /// The accepted version of a VpcLink, the current one or the last; `None` when there never was one.
+    pub(crate) fn link(&self, object: &ObjectRef) -> Option<&Arc<snapshot::Link>> {
+        self.links.get(object)?.last.as_ref()
+    }
+
     /// What is known of a shared object that exists.
     pub(crate) fn findings(&self, object: &ObjectRef) -> Option<Findings<'_>> {
         match object.kind {
             Kind::Integration => self.integrations.get(object).map(findings),
             Kind::Authorizer => self.authorizers.get(object).map(findings),
+            Kind::VpcLink => self.links.get(object).map(findings),
             _ => None,
         }
     }

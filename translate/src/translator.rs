@@ -13,7 +13,7 @@ use crate::document::{self, Documents};
 use crate::plans::Plans;
 use crate::route;
 use crate::shared::SharedObjects;
-use crate::{Fleets, Kind, ObjectRef, ObjectVerdict, Reason, Serving, Verdict, World, endpoints};
+use crate::{Fleets, Kind, ObjectRef, ObjectVerdict, Reason, Requirement, Serving, Verdict, World, endpoints, link};
 
 /// Translates a world, and remembers what it published.
 #[derive(Debug)]
@@ -116,6 +116,7 @@ impl Translator {
             self.captures.remove(object);
         }
         let mut users = self.look_at_shared(&changed);
+        self.translate_links(&users, &mut changes);
         let mut dirty = BTreeSet::new();
         self.look_at_routes(&changed, &users, &mut dirty);
         users.extend(self.world.take_released());
@@ -138,9 +139,17 @@ impl Translator {
                 Kind::Integration | Kind::Authorizer => {
                     again.insert(object.clone());
                 }
+                Kind::VpcLink => {
+                    again.insert(object.clone());
+                    again.extend(self.world.referrers(object, Kind::Integration).cloned());
+                }
                 Kind::Service | Kind::ConfigMap | Kind::Secret => {
                     again.extend(self.world.referrers(object, Kind::Integration).cloned());
                     again.extend(self.world.referrers(object, Kind::Authorizer).cloned());
+                    for link in self.world.referrers(object, Kind::VpcLink) {
+                        again.insert(link.clone());
+                        again.extend(self.world.referrers(link, Kind::Integration).cloned());
+                    }
                 }
                 _ => {}
             }
@@ -148,10 +157,30 @@ impl Translator {
         for object in &again {
             match object.kind {
                 Kind::Integration => self.shared.look_at_integration(&self.world, object, self.revision),
+                Kind::VpcLink => self.shared.look_at_link(&self.world, object, self.revision),
                 _ => self.shared.look_at_authorizer(&self.world, object, self.revision),
             }
         }
         again
+    }
+
+    /// Publishes the accepted versions of these VpcLinks, and withdraws those that are gone.
+    fn translate_links(&mut self, shared: &BTreeSet<ObjectRef>, changes: &mut Changes) {
+        for object in shared.iter().filter(|object| object.kind == Kind::VpcLink) {
+            let id = UnitId::link(&link::name(object));
+            match self.shared.link(object) {
+                Some(link) => {
+                    let content = Content::of(&Unit::Link(link.as_ref().clone()));
+                    // Either fleet may serve an API that uses it.
+                    self.publish(id, content, Fleets { public: true, private: true }, changes);
+                }
+                None => {
+                    if self.published.remove(&id).is_some() {
+                        changes.deletes.push(id);
+                    }
+                }
+            }
+        }
     }
 
     /// Looks again at the routes that changed or that need something that did. Adds their APIs to `dirty`.
@@ -352,6 +381,9 @@ impl Translator {
 
     /// A shared object has to be served wherever a route uses its accepted version.
     fn shared_serving(&self, object: &ObjectRef, since: u64) -> Serving {
+        if object.kind == Kind::VpcLink {
+            return Serving::When(vec![Requirement { unit: UnitId::link(&link::name(object)), revision: since }]);
+        }
         let uses = |route: &&ObjectRef| {
             let state = self.members.get(*route).and_then(|api| self.apis.get(api));
             state.is_some_and(|state| state.serves_current(&route.name))

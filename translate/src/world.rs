@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use tollgate_crds::{
     ApiDeploymentSpec, ApiKeySpec, AuthorizerSpec, CaKind, CaRef, HttpApiSpec, IntegrationSpec, RouteSpec, StageSpec,
-    UsagePlanSpec,
+    UsagePlanSpec, VpcLinkRef, VpcLinkSpec,
 };
 
 use crate::document::is_made;
@@ -28,6 +28,7 @@ pub struct World {
     api_keys: Table<ApiKeySpec>,
     /// What entries of Secrets are as values of API keys.
     key_values: Table<KeyValues>,
+    vpc_links: Table<VpcLinkSpec>,
     services: Table<ServicePorts>,
     slices: Table<SlicePart>,
     certificates: Table<Certificates>,
@@ -129,6 +130,12 @@ impl World {
                 put(&mut self.api_keys, reference.clone(), Item::new(&o.metadata, o.spec))
                     .then(|| self.moved(reference, targets))
             }
+            Object::VpcLink(o) => {
+                let ca = o.spec.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref());
+                let targets = ca.map(|ca| certificates_object(&reference.namespace, ca)).into_iter().collect();
+                put(&mut self.vpc_links, reference.clone(), Item::new(&o.metadata, o.spec))
+                    .then(|| self.moved(reference, targets))
+            }
             Object::Service(o) => {
                 put(&mut self.services, reference.clone(), Item::new(&o.metadata, ServicePorts::of(&o)))
                     .then(|| self.moved(reference, Vec::new()))
@@ -173,6 +180,7 @@ impl World {
             Kind::Authorizer => self.authorizers.remove(object).is_some(),
             Kind::Stage => self.stages.remove(object).is_some(),
             Kind::ApiDeployment => self.deployments.remove(object).is_some(),
+            Kind::VpcLink => self.vpc_links.remove(object).is_some(),
             Kind::Service => self.services.remove(object).is_some(),
             Kind::EndpointSlice => self.slices.remove(object).is_some(),
             Kind::UsagePlan => self.usage_plans.remove(object).is_some(),
@@ -221,6 +229,7 @@ impl World {
             Kind::ApiDeployment => of(&self.deployments),
             Kind::UsagePlan => of(&self.usage_plans),
             Kind::ApiKey => of(&self.api_keys),
+            Kind::VpcLink => of(&self.vpc_links),
             Kind::Service => of(&self.services),
             Kind::EndpointSlice => of(&self.slices),
             Kind::ConfigMap | Kind::Secret => {
@@ -277,6 +286,10 @@ impl World {
         self.key_values.get(secret)
     }
 
+    pub(crate) fn vpc_link(&self, object: &ObjectRef) -> Option<&Arc<Item<VpcLinkSpec>>> {
+        self.vpc_links.get(object)
+    }
+
     pub(crate) fn service(&self, object: &ObjectRef) -> Option<&Arc<Item<ServicePorts>>> {
         self.services.get(object)
     }
@@ -311,6 +324,7 @@ impl World {
             Kind::ApiDeployment => self.deployments.contains_key(object),
             Kind::UsagePlan => self.usage_plans.contains_key(object),
             Kind::ApiKey => self.api_keys.contains_key(object),
+            Kind::VpcLink => self.vpc_links.contains_key(object),
             Kind::Service => self.services.contains_key(object),
             Kind::EndpointSlice => self.slices.contains_key(object),
             Kind::ConfigMap | Kind::Secret => self.certificates.contains_key(object),
@@ -401,9 +415,19 @@ fn route_targets(route: &ObjectRef, spec: &RouteSpec) -> Vec<ObjectRef> {
 fn integration_targets(namespace: &str, spec: &IntegrationSpec) -> Vec<ObjectRef> {
     let service = spec.service.as_ref().map(|service| &service.name);
     let function = spec.lambda.as_ref().and_then(|lambda| lambda.service.as_ref()).map(|service| &service.name);
-    let services = service.into_iter().chain(function).map(|name| ObjectRef::new(Kind::Service, namespace, name));
+    let link = spec.vpc_link_ref.as_ref().map(|to| link_object(namespace, to));
+    let of_service = link.as_ref().map_or(namespace, |link| &link.namespace);
+    let services = service.into_iter().chain(function).map(|name| ObjectRef::new(Kind::Service, of_service, name));
     let certificates = spec.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref());
-    services.chain(certificates.map(|ca| certificates_object(namespace, ca))).collect()
+    let mut targets: Vec<ObjectRef> =
+        services.chain(certificates.map(|ca| certificates_object(namespace, ca))).collect();
+    targets.extend(link);
+    targets
+}
+
+/// The object that a `vpcLinkRef` names.
+pub(crate) fn link_object(namespace: &str, to: &VpcLinkRef) -> ObjectRef {
+    ObjectRef::new(Kind::VpcLink, to.namespace.as_deref().unwrap_or(namespace), &to.name)
 }
 
 /// The object that a `caRef` names.

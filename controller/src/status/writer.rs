@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tollgate_crds::{
-    ApiDeployment, ApiDeploymentStatus, ApiKey, Authorizer, HttpApi, Integration, Route, Stage, UsagePlan,
+    ApiDeployment, ApiDeploymentStatus, ApiKey, Authorizer, HttpApi, Integration, Route, Stage, UsagePlan, VpcLink,
 };
 use tollgate_translate::{Kind, ObjectRef};
 use tracing::{debug, warn};
@@ -348,6 +348,7 @@ fn resource(kind: Kind) -> ApiResource {
         Kind::ApiDeployment => of::<ApiDeployment>(),
         Kind::UsagePlan => of::<UsagePlan>(),
         Kind::ApiKey => of::<ApiKey>(),
+        Kind::VpcLink => of::<VpcLink>(),
         Kind::Service | Kind::EndpointSlice | Kind::ConfigMap | Kind::Secret => {
             unreachable!("only objects of ours are on the board")
         }

@@ -8,7 +8,7 @@ use http::uri::PathAndQuery;
 
 use crate::mapping::Mapping;
 use crate::route::RouteKey;
-use crate::snapshot::{self, BackendTls, PayloadFormatVersion, ServicePort};
+use crate::snapshot::{self, BackendTls, LinkName, PayloadFormatVersion, ServicePort};
 use crate::template::{Template, TemplateError};
 
 /// A backend and how to call it, before a stage's variables are filled in.
@@ -21,8 +21,19 @@ pub struct Integration {
 
 #[derive(Clone, Debug)]
 pub(super) enum BackendTemplate {
-    Service { service: ServicePort, path: Option<Template>, method: Option<http::Method>, tls: Option<BackendTls> },
-    Http { origin: Template, path: Template, method: Option<http::Method>, tls: Option<BackendTls> },
+    Service {
+        service: ServicePort,
+        path: Option<Template>,
+        method: Option<http::Method>,
+        tls: Option<BackendTls>,
+        link: Option<LinkName>,
+    },
+    Http {
+        origin: Template,
+        path: Template,
+        method: Option<http::Method>,
+        tls: Option<BackendTls>,
+    },
     Lambda(LambdaCall),
 }
 
@@ -44,6 +55,8 @@ pub enum Destination {
         service: ServicePort,
         /// HTTPS towards them.
         tls: Option<BackendTls>,
+        /// The link that has to open it.
+        link: Option<LinkName>,
     },
     /// A host of a URL.
     Origin {
@@ -97,11 +110,17 @@ impl Integration {
         let mapping = Mapping::compile(request_parameters, response_parameters).map_err(|error| error.to_string())?;
         let backend = match backend {
             snapshot::Backend::Service(service) => {
-                let snapshot::ServiceBackend { service, path, method, tls } = service;
+                let snapshot::ServiceBackend { service, path, method, tls, link } = service;
                 let path =
                     path.as_deref().map(Template::parse).transpose().map_err(|error| format!("path: {error}"))?;
                 let method = parse_method(method.as_deref())?;
-                BackendTemplate::Service { service: service.clone(), path, method, tls: tls.clone() }
+                BackendTemplate::Service {
+                    service: service.clone(),
+                    path,
+                    method,
+                    tls: tls.clone(),
+                    link: link.clone(),
+                }
             }
             snapshot::Backend::Http(http) => {
                 let snapshot::HttpBackend { uri, method, tls } = http;
@@ -153,7 +172,7 @@ impl LambdaCall {
         let snapshot::LambdaBackend { endpoint, function_name, payload_format_version } = lambda;
         let (destination, base) = match endpoint {
             snapshot::LambdaEndpoint::Service { service } => {
-                (Destination::Service { service: service.clone(), tls: None }, "")
+                (Destination::Service { service: service.clone(), tls: None, link: None }, "")
             }
             snapshot::LambdaEndpoint::Url { url } => {
                 let path = url.splitn(4, '/').nth(3).map_or("", |path| &url[url.len() - path.len() - 1..]);

@@ -124,8 +124,8 @@ impl Stage {
 
 fn call(integration: &Integration, variables: &BTreeMap<String, String>) -> Result<Call, String> {
     let backend = match &integration.backend {
-        BackendTemplate::Service { service, path, method, tls } => Backend::Http(HttpCall {
-            destination: Destination::Service { service: service.clone(), tls: tls.clone() },
+        BackendTemplate::Service { service, path, method, tls, link } => Backend::Http(HttpCall {
+            destination: Destination::Service { service: service.clone(), tls: tls.clone(), link: link.clone() },
             method: method.clone(),
             path: match path {
                 None => OutgoingPath::AsReceived,

@@ -34,6 +34,7 @@ fn in_short(view: &View, id: &UnitId, held: &Held) -> Value {
         Unit::Endpoints(endpoints) => json!({ "endpoints": endpoints.endpoints.len() }),
         Unit::Plan(plan) => json!({ "quota": plan.quota, "throttle": plan.throttle, "stages": plan.stages.len() }),
         Unit::Keys(keys) => json!({ "keys": keys.keys.len() }),
+        Unit::Link(link) => json!({ "services": link.services, "allowedNamespaces": link.allowed_namespaces }),
         Unit::Unknown => json!({ "unknown": "of a newer controller; ignored" }),
     };
     let problems = view.reports.get(id).map(|report| report.problems.as_slice()).unwrap_or_default();

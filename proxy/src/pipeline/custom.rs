@@ -116,7 +116,8 @@ async fn ask(
     let identity = function.policy.has_sources().then_some(identity);
     let mut event = Vec::new();
     write_authorizer_event(call.version, facts, identity, arn, &mut event);
-    let (addresses, tls) = integrate::addresses(gateway, &call.destination, function.target);
+    let (addresses, tls) =
+        integrate::addresses(gateway, &call.destination, function.target, (facts.source_ip, facts.headers));
     let request = integrate::invocation(call, event);
     let broken = |error: &dyn std::error::Error| {
         let text = format!("the authorizer's function could not be called: {}", integrate::describe(error));

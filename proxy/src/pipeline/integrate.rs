@@ -1,7 +1,7 @@
 //! The call of the integration and its answer (H-FLOW-1, step 12).
 
 use std::error::Error;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,7 +27,7 @@ use crate::body::{ClientBody, Passed, UpstreamBody};
 use crate::gateway::{self, Gateway, Tls};
 use crate::metrics::Counter;
 use crate::record::Record;
-use crate::upstream::{ConnectError, DialTls, Lease, SendError};
+use crate::upstream::{ConnectError, DialTls, Lease, Linked, SendError};
 use crate::worker::Worker;
 
 /// What the integration answered.
@@ -71,6 +71,9 @@ pub(super) async fn send(prepared: Prepared<'_>, worker: &Worker, record: &mut R
             // Pinned here, so that `timeout_at` does not move it once more.
             let exchange = pin!(exchange(worker, &addresses, tls, request));
             let result = tokio::time::timeout_at(timeout, exchange).await;
+            if let (Err(_), Addresses::Linked(linked)) = (&result, &addresses) {
+                linked.timed_out();
+            }
             note_latency(record, sent);
             record.request_bytes = passed.as_ref().map_or(0, |passed| passed.bytes.get());
             match flatten(result, worker, passed.as_deref(), record) {
@@ -155,30 +158,34 @@ pub(super) async fn exchange(
             resolved = resolving.await.map_err(SendError::Connect)?;
             &resolved
         }
+        // Few requests go through links; the others should not carry the room that it takes.
+        Addresses::Linked(linked) => return Box::pin(worker.upstreams.send_linked(linked, tls, request)).await,
+        Addresses::NotLinked => return Err(SendError::NotLinked),
     };
-    worker.upstreams.send(addresses, tls.map(dial_tls), request).await
+    worker.upstreams.send(addresses, tls.map(DialTls::of), request).await
 }
 
-/// Where a destination is now, and how to speak to it.
+/// Where a destination is now, and how to speak to it. `source` and `headers` are the client's; links may choose by them.
 pub(super) fn addresses<'s>(
     gateway: &Gateway,
     destination: &'s Destination,
     target: &'s gateway::Target,
+    (source, headers): (IpAddr, &HeaderMap),
 ) -> (Addresses<'s>, Option<&'s Tls>) {
     match (destination, target) {
         (Destination::Service { .. }, gateway::Target::Service { service, tls }) => {
             let known = gateway.services.get(&service.0).map_or_else(|| Arc::from([]), Arc::clone);
             (Addresses::Known(known), tls.as_ref())
         }
+        (Destination::Service { .. }, gateway::Target::Linked { link, tls }) => {
+            let linked = gateway.links.get(&link.0).map(|balancer| Box::new(Linked::new(balancer, source, headers)));
+            (linked.map_or(Addresses::NotLinked, Addresses::Linked), tls.as_ref())
+        }
         (Destination::Origin { host, port, .. }, gateway::Target::Origin { tls }) => {
             (Addresses::Name { host, port: *port }, tls.as_ref())
         }
         _ => unreachable!("targets are made from the calls' destinations, one for one"),
     }
-}
-
-fn dial_tls(tls: &Tls) -> DialTls<'_> {
-    DialTls { server_name: &tls.server_name, config: &tls.config, id: tls.id }
 }
 
 /// What the client hears of a call that did not end in a response.
@@ -205,7 +212,9 @@ fn flatten(
     }
     record.integration.get_or_insert_default().error = Some(describe(&error).into());
     Err(match error {
-        SendError::NoEndpoint | SendError::Broken(_) => Reject::IntegrationUnreachable,
+        SendError::NoEndpoint | SendError::NotLinked | SendError::Full | SendError::Broken(_) => {
+            Reject::IntegrationUnreachable
+        }
         SendError::NotHttp(_) => Reject::IntegrationBadResponse,
         SendError::Connect(error) => match error {
             ConnectError::Tls { .. } | ConnectError::ServerName(_) => Reject::IntegrationTlsFailure,

@@ -21,6 +21,7 @@ use crate::body::{ClientBody, Passed, UpstreamBody};
 use crate::client_io::Connection;
 use crate::gateway::{Gateway, Tls};
 use crate::record::Record;
+use crate::upstream::Linked;
 
 /// Everything a call needs; nothing of the request is left unchecked.
 pub(super) struct Prepared<'s> {
@@ -56,6 +57,10 @@ pub(super) enum Addresses<'s> {
     Known(Arc<[SocketAddr]>),
     /// A name, still to be resolved.
     Name { host: &'s str, port: u16 },
+    /// Endpoints behind a link, which chooses among them.
+    Linked(Box<Linked>),
+    /// No link opens the service to the API.
+    NotLinked,
 }
 
 /// Prepares the call.
@@ -89,19 +94,24 @@ pub(super) fn call<'s>(
     let (trace, _) = AmznTrace::of(&arrived.head.headers, arrived.received_ms / 1000, arrived.trace_random);
     let trace = trace.header_value();
     let timeout = (*timeout).max(Duration::from_millis(1));
-    let (destination, kind) = match backend {
+    let destination = match backend {
+        Backend::Http(http) => &http.destination,
+        Backend::Lambda(lambda) => &lambda.destination,
+    };
+    let client = (record.source_ip, &arrived.head.headers);
+    let (addresses, tls) = integrate::addresses(gateway, destination, target, client);
+    let kind = match backend {
         Backend::Http(http) => {
             let (request, passed) = outgoing(&matched, http, mapping, connection, arrived, record, &trace)?;
-            (&http.destination, Kind::Http { request, passed })
+            Kind::Http { request, passed }
         }
         Backend::Lambda(lambda) => {
             let route = matched.route();
             let Arrived { head, body, .. } = *arrived;
             let function = FunctionRequest { head, body, trace, route, path: matched.path, mapping };
-            (&lambda.destination, Kind::Function { call: lambda, function: Box::new(function) })
+            Kind::Function { call: lambda, function: Box::new(function) }
         }
     };
-    let (addresses, tls) = integrate::addresses(gateway, destination, target);
     Ok(Prepared { timeout, addresses, tls, payload_bytes, mapping, kind })
 }
 

@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use tracing::warn;
 
 use crate::body::UpstreamBody;
+use crate::gateway::Tls;
 use crate::hosts::Hosts;
 use crate::metrics::{Counter, WorkerMetrics};
 
@@ -33,6 +34,12 @@ pub(crate) struct DialTls<'a> {
     pub(crate) config: &'a Arc<rustls::ClientConfig>,
     /// Identity of `config`, for pools.
     pub(crate) id: usize,
+}
+
+impl<'a> DialTls<'a> {
+    pub(crate) fn of(tls: &'a Tls) -> Self {
+        Self { server_name: &tls.server_name, config: &tls.config, id: tls.id }
+    }
 }
 
 /// Why there is no connection.

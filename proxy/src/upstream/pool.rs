@@ -8,6 +8,7 @@ use http::Response;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 
+use super::balancer::Active;
 use super::connect::Dial;
 use crate::body::UpstreamBody;
 use crate::settings::ConnectionLimits;
@@ -76,6 +77,8 @@ pub(crate) struct Lease {
     clock: Rc<Cell<u32>>,
     lifetime: u32,
     bound: usize,
+    /// Counts for its endpoint, behind a link.
+    active: Option<Active>,
 }
 
 impl Lease {
@@ -88,11 +91,17 @@ impl Lease {
     ) -> Self {
         let configured = u32::try_from(limits.backend_idle_timeout.as_secs()).unwrap_or(u32::MAX);
         let lifetime = announced_timeout(response).map_or(configured, |seconds| configured.min(seconds));
-        Self { sender, pool, clock, lifetime, bound: limits.idle_per_backend }
+        Self { sender, pool, clock, lifetime, bound: limits.idle_per_backend, active: None }
+    }
+
+    /// Until it ends it counts.
+    pub(super) fn counted(self, active: Active) -> Self {
+        Self { active: Some(active), ..self }
     }
 
     /// The exchange is complete: the connection may serve another.
     pub(crate) fn give_back(self) {
+        let _until_now = self.active;
         if self.lifetime > 0 {
             self.pool.put(self.sender, self.clock.get().saturating_add(self.lifetime), self.bound);
         }
