@@ -132,7 +132,9 @@ impl Strict {
             // Empty lines before a request are skipped (RFC 9112 section 2.2).
             At::RequestLine if line.is_empty() => {}
             At::RequestLine => {
-                if !self.speaks_http && memmem::find(line, b"HTTP/").is_none() {
+                // A balancer whose PROXY protocol nobody has switched on here is told so by a 400, which operators find.
+                let known = line.starts_with(b"PROXY ") || memmem::find(line, b"HTTP/").is_some();
+                if !self.speaks_http && !known {
                     self.at = At::Foreign;
                     return Ok(());
                 }

@@ -128,7 +128,7 @@ mod tests {
         "\n",
         r#"{"op":"put","id":"endpoints/a/b:80","hash":"01","unit":{"kind":"endpoints","service":{"namespace":"a","name":"b","port":80},"endpoints":[]}}"#,
         "\n",
-        r#"{"op":"put","id":"plan/x","hash":"02","unit":{"kind":"plan","anything":[1]}}"#,
+        r#"{"op":"put","id":"plan/x","hash":"02","unit":{"kind":"telepathy","anything":[1]}}"#,
         "\n",
         r#"{"op":"commit","revision":1}"#,
         "\n",

@@ -80,6 +80,7 @@ fn who_speaks_something_else_gets_no_answer() {
     for (bytes, speaks) in [
         ("INVALID CONNECTION PREFACE\r\n\r\n", false),
         ("\r\nSSH-2.0-x\r\n", false),
+        ("PROXY TCP4 10.1.2.3 127.0.0.1 5000 80\r\n", true),
         ("GET /a HTTP/9.9\r\n", true),
         ("GET /a HTTP/1.1\r\n\r\nEHLO\r\n", true),
     ] {
