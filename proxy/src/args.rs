@@ -10,6 +10,7 @@ use clap::Parser;
 use http::Uri;
 
 use crate::access_log::Destination;
+use crate::usage::Topology;
 
 /// The data plane of Tollgate: serves the APIs that its controllers publish.
 #[derive(Clone, Debug, Parser)]
@@ -67,6 +68,19 @@ pub struct Args {
     /// Where access-log entries go: stdout, off, or a file
     #[arg(long, env = "TOLLGATE_ACCESS_LOG", default_value = "stdout")]
     pub access_log: Destination,
+    /// Valkey or Redis 7 where proxies share the counts of usage plans, redis://host:port or rediss://host:port for TLS; of a cluster
+    /// or of sentinels several. Without it each proxy counts for itself
+    #[arg(long, env = "TOLLGATE_USAGE_STORE", value_name = "URL", value_delimiter = ',')]
+    pub usage_store: Vec<String>,
+    /// What --usage-store names: single, cluster, or sentinel:NAME for sentinels that know the primary as NAME
+    #[arg(long, env = "TOLLGATE_USAGE_STORE_TOPOLOGY", default_value = "single")]
+    pub usage_store_topology: Topology,
+    /// File with the password of the store
+    #[arg(long, env = "TOLLGATE_USAGE_STORE_PASSWORD_FILE", value_name = "FILE")]
+    pub usage_store_password_file: Option<PathBuf>,
+    /// PEM file of the certificates to trust for rediss://, instead of the system's
+    #[arg(long, env = "TOLLGATE_USAGE_STORE_CA", value_name = "FILE")]
+    pub usage_store_ca: Option<PathBuf>,
     /// Base URL of an OpenTelemetry collector (OTLP over HTTP)
     #[arg(long, env = "TOLLGATE_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<Uri>,

@@ -128,7 +128,8 @@ async fn steps(
     // A preflight carries no credentials; with an authorizer on its route it is refused before it comes here (H-CORS-7).
     let caller = admit::answer_preflight(caller, &arrived)?;
     // Only now is known whose request it is (R-PIPE-1, step 9).
-    let caller = if caller.is_metered() { meter::admit(caller, worker, gateway, &arrived, record)? } else { caller };
+    let caller =
+        if caller.is_metered() { meter::admit(caller, worker, gateway, &arrived, record).await? } else { caller };
     if mapping::needs_body(&caller.matched) {
         Box::pin(mapping::buffer(&caller.matched, &mut arrived)).await?;
     }

@@ -31,7 +31,7 @@ use crate::spans::{SpanSettings, Spans};
 use crate::state::Store;
 use crate::tls::{Certificates, ClientConfigs, Pair, control_config};
 use crate::units::Publisher;
-use crate::usage::{StoreKind, UsageMeters};
+use crate::usage::{self, StoreKind, StoreSettings, Topology, UsageMeters};
 
 /// What a proxy is made of.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub struct Options {
     pub spans: Option<SpanSettings>,
     /// Where counts of usage plans are kept.
     pub usage: StoreKind,
+    /// Shared with other proxies instead.
+    pub usage_store: Option<StoreSettings>,
 }
 
 /// How long a leaving proxy waits for the collector of spans.
@@ -70,6 +72,14 @@ pub enum ProcessError {
     /// The state directory cannot be used.
     #[error("the state directory {path} cannot be used: {source}; choose another with --state", path = path.display())]
     State {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file for the store of usage plans cannot be read.
+    #[error("{path} cannot be read: {source}; see --usage-store", path = path.display())]
+    StoreFile {
         /// Which.
         path: PathBuf,
         /// Why.
@@ -116,8 +126,8 @@ impl Process {
     /// # Errors
     /// An address is taken, or a file cannot be used.
     pub fn start(options: Options) -> Result<Self, ProcessError> {
-        let Options { settings, account, certificates, fallback_certificate, access_log, spans, usage } = options;
-        let usage = UsageMeters::new(usage);
+        let Options { settings, account, certificates, fallback_certificate, access_log, spans, usage, usage_store } =
+            options;
         // One thread, beside the workers: it must not wait behind their requests.
         let control = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -126,6 +136,15 @@ impl Process {
             .build()
             .map_err(ProcessError::Control)?;
         let metrics = Metrics::new();
+        let usage = match usage_store {
+            None => usage,
+            Some(settings) => {
+                let (shared, service) = usage::shared(settings, &metrics);
+                control.spawn(service.run());
+                StoreKind::Shared(shared)
+            }
+        };
+        let usage = UsageMeters::new(usage);
         let access_log = AccessLog::start(&access_log, &metrics).map_err(ProcessError::AccessLog)?;
         let client = HttpClient::new(control_config(None)?, settings.hosts.clone());
         let (jwks, fetching) = Jwks::new(&metrics);
@@ -240,6 +259,10 @@ fn serve(args: Args, log: crate::telemetry::LogFilter) -> Result<(), ProcessErro
         min_drain,
         max_drain,
         access_log,
+        usage_store,
+        usage_store_topology,
+        usage_store_password_file,
+        usage_store_ca,
         otlp_endpoint,
         trace_ratio,
         proxy_protocol,
@@ -247,6 +270,7 @@ fn serve(args: Args, log: crate::telemetry::LogFilter) -> Result<(), ProcessErro
         log: _,
         log_format: _,
     } = args;
+    let usage_store = store_settings(usage_store, usage_store_topology, usage_store_password_file, usage_store_ca)?;
     let store = match state {
         None => None,
         Some(path) => Some(Store::open(&path).map_err(|source| ProcessError::State { path, source })?),
@@ -271,6 +295,7 @@ fn serve(args: Args, log: crate::telemetry::LogFilter) -> Result<(), ProcessErro
         fallback_certificate: None,
         access_log,
         usage: StoreKind::Memory,
+        usage_store,
         spans: otlp_endpoint.map(|endpoint| SpanSettings { endpoint, ratio: trace_ratio, instance: name.clone() }),
     })?;
     let feed_settings = FeedSettings {
@@ -305,6 +330,22 @@ fn serve(args: Args, log: crate::telemetry::LogFilter) -> Result<(), ProcessErro
     leave(&process, &feed);
     process.drain();
     Ok(())
+}
+
+/// Where the counts of usage plans are shared, if anywhere.
+fn store_settings(
+    urls: Vec<String>,
+    topology: Topology,
+    password_file: Option<PathBuf>,
+    ca: Option<PathBuf>,
+) -> Result<Option<StoreSettings>, ProcessError> {
+    if urls.is_empty() {
+        return Ok(None);
+    }
+    let read = |path: PathBuf| std::fs::read(&path).map_err(|source| ProcessError::StoreFile { path, source });
+    let password = password_file.map(read).transpose()?;
+    let password = password.map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_owned());
+    Ok(Some(StoreSettings { urls, topology, password, ca: ca.map(read).transpose()? }))
 }
 
 /// Stages and routes limit; a whole proxy does not unless it is told to (AWS: H-THR-3).

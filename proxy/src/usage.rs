@@ -8,7 +8,9 @@
 mod file;
 mod meters;
 mod plans;
+mod valkey;
 
 pub use meters::{Customer, StoreKind, UsageMeters};
 pub(crate) use meters::{Decision, Moment};
 pub(crate) use plans::{CompiledPlan, Plans, PlansState};
+pub use valkey::{Shared, StoreService, StoreSettings, Topology, shared};

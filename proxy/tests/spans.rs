@@ -53,6 +53,7 @@ fn traced(ratio: f64) -> (Process, mpsc::Receiver<(String, Vec<u8>)>) {
         fallback_certificate: None,
         access_log: Destination::Off,
         usage: tollgate_proxy::usage::StoreKind::Memory,
+        usage_store: None,
         spans: Some(SpanSettings { endpoint, ratio, instance: "proxy-0".into() }),
     })
     .unwrap();

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
-use tollgate_engine::meter::digest;
+use tollgate_engine::meter::{Digest, digest, shard_of};
 use tollgate_engine::snapshot::{ContentHash, Deployment, Unit};
 
 /// Units of one API `abc123` (`shop/books`), to be completed.
@@ -91,7 +91,7 @@ impl Api {
         self
     }
 
-    /// An API key `shop/{name}`. Its digest must not begin as that of another.
+    /// An API key `shop/{name}`.
     pub fn key(mut self, name: &str, value: &str, plans: &[&str], extra: &Value) -> Self {
         let plans: Vec<String> = plans.iter().map(|plan| format!("shop/{plan}")).collect();
         let mut key = json!({"digest": digest(value.as_bytes()).to_hex(), "source": format!("shop/{name}"),
@@ -99,7 +99,12 @@ impl Api {
         for (field, value) in extra.as_object().into_iter().flatten() {
             key[field] = value.clone();
         }
-        self.plans.push(json!({"kind": "keys", "keys": [key]}));
+        let shard = |key: &Value| Digest::from_hex(key["digest"].as_str()?).map(|digest| shard_of(&digest));
+        let same = |unit: &&mut Value| unit["kind"] == "keys" && shard(&unit["keys"][0]) == shard(&key);
+        match self.plans.iter_mut().find(same) {
+            Some(unit) => unit["keys"].as_array_mut().unwrap().push(key),
+            None => self.plans.push(json!({"kind": "keys", "keys": [key]})),
+        }
         self
     }
 

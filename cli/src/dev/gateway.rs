@@ -65,6 +65,7 @@ impl Gateway {
             access_log: Destination::Stdout,
             spans: None,
             usage: usage(options.state.as_deref())?,
+            usage_store: None,
         })?;
         let view = watch::Sender::new(View::default());
         let admin = options.admin.map(|address| {

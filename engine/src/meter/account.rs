@@ -87,6 +87,15 @@ impl Account {
         Self { window: window_start, used, ..Self::default() }
     }
 
+    /// Another store says that so much of a window is used.
+    pub fn learn(&mut self, window_start: i64, used: u64) {
+        if self.window < window_start {
+            (self.window, self.used) = (window_start, used);
+        } else if self.window == window_start {
+            self.used = self.used.max(used);
+        }
+    }
+
     /// Start of the window that is counted in, and the count.
     pub fn quota(&self) -> (i64, u64) {
         (self.window, self.used)

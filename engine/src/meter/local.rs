@@ -39,6 +39,8 @@ pub struct Meter {
     last_use_us: f64,
     token_lease: u32,
     quota_lease: u64,
+    /// The store had fewer tokens than were asked for.
+    short: bool,
 }
 
 /// What becomes of a request.
@@ -170,6 +172,7 @@ impl Meter {
                 self.interval_us = ask.rate.interval_us();
             }
             self.token_lease = grant.ready + grant.coming;
+            self.short = self.token_lease < ask.want;
         }
         if let (Some(ask), Some(grant)) = (&ask.quota, &grant.quota)
             && ask.window.start == self.window
@@ -188,6 +191,11 @@ impl Meter {
         let tokens = terms.rate.is_some() && self.coming == 0 && now_us >= self.next_at_us && self.tokens_low();
         let quota = terms.quota.is_some() && now_us >= self.dry_until_us && self.quota_low();
         (tokens || quota) && (self.token_lease > 1 || self.quota_lease > 1)
+    }
+
+    /// Whether the store had too few tokens when it was asked last: asking at once again would bring few.
+    pub fn is_short(&self) -> bool {
+        self.short
     }
 
     /// What it holds.

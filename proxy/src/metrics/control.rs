@@ -1,7 +1,7 @@
 //! Metrics of what runs beside the workers. Rarely written, so ordinary shared counters do.
 
 use prometheus::core::Collector;
-use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// Feed, configuration, keys, certificates, logs, spans.
 #[derive(Clone, Debug)]
@@ -44,6 +44,12 @@ pub struct ControlMetrics {
     pub access_log_bytes: IntCounter,
     /// Writes of the access log that failed.
     pub access_log_failures: IntCounter,
+    /// 1 while proxies share the counts of usage plans.
+    pub usage_store_up: IntGauge,
+    /// Calls of the store of usage plans, by `result`: `ok`, `failed`.
+    pub usage_store_calls: IntCounterVec,
+    /// How long they took.
+    pub usage_store_seconds: Histogram,
     /// Spans handed to the collector.
     pub spans_exported: IntCounter,
     /// Spans that found the queue full or the collector away.
@@ -90,6 +96,13 @@ impl ControlMetrics {
             access_log_dropped: to.counter("access_log_dropped_total", "Access log entries dropped."),
             access_log_bytes: to.counter("access_log_written_bytes_total", "Access log written."),
             access_log_failures: to.counter("access_log_write_failures_total", "Access log writes that failed."),
+            usage_store_up: to.int_gauge("usage_store_up", "1 while the store of usage plans answers."),
+            usage_store_calls: to.counter_vec("usage_store_calls_total", "Calls of the store.", "result", result),
+            usage_store_seconds: to.histogram(
+                "usage_store_seconds",
+                "How long calls of the store of usage plans took.",
+                &[0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25],
+            ),
             spans_exported: to.counter("spans_exported_total", "Spans handed to the collector."),
             spans_dropped: to.counter("spans_dropped_total", "Spans dropped."),
         }
@@ -105,6 +118,11 @@ impl Maker<'_> {
         let metric = metric.expect("names and labels are constants that the tests encode");
         self.registry.register(Box::new(metric.clone())).expect("each name is registered once");
         metric
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        let options = HistogramOpts { common_opts: opts(name, help), buckets: buckets.to_vec() };
+        self.register(Histogram::with_opts(options))
     }
 
     fn counter(&self, name: &str, help: &str) -> IntCounter {

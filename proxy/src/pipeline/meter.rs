@@ -17,14 +17,14 @@ use crate::worker::Worker;
 const LONGEST_KEY: usize = 128;
 
 /// Lets a request through as its plan says.
-pub(super) fn admit<'s>(
+pub(super) async fn admit<'s>(
     caller: Authorized<'s>,
     worker: &Worker,
     gateway: &Gateway,
     arrived: &Arrived,
     record: &mut Record,
 ) -> Result<Authorized<'s>, Stop> {
-    let result = decide(&caller.matched, worker, gateway, arrived, record);
+    let result = decide(&caller.matched, worker, gateway, arrived, record).await;
     worker.metrics.count(match result {
         Ok(()) => Counter::PlanAllowed,
         Err(Reject::TooManyRequests) => Counter::PlanThrottled,
@@ -43,7 +43,7 @@ pub(super) fn admit<'s>(
     }
 }
 
-fn decide(
+async fn decide(
     matched: &Matched<'_>,
     worker: &Worker,
     gateway: &Gateway,
@@ -82,7 +82,7 @@ fn decide(
     let throttle = at.routes.get(&*matched.route().key_text);
     let name = throttle.map(|_| route_name(matched, matched.route()));
     let route = throttle.zip(name.as_deref());
-    let decision = worker.usage.admit(&at.plan, who, route, now);
+    let decision = worker.usage.admit(&at.plan, who, route, now).await;
     if at.plan.headers {
         record.rate_limit = Some(headers(&at.plan, worker, who, now));
     }

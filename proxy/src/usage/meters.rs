@@ -4,14 +4,17 @@ use std::hash::BuildHasher;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
+use tokio::sync::Notify;
 use tollgate_engine::meter::{Account, Batching, Meter, Outcome, Terms};
 use tollgate_engine::snapshot::FailureMode;
 
 use super::file::Journal;
 use super::plans::CompiledPlan;
+use super::valkey::{Shared, now_us};
 
 /// Customers that are remembered. One more is refused as if the store were away.
 const MAX_CUSTOMERS: usize = 1_000_000;
@@ -27,6 +30,8 @@ pub enum StoreKind {
     Memory,
     /// Quotas also in a file, written ahead of their use.
     File(Journal),
+    /// In Valkey or Redis, together with other proxies.
+    Shared(Shared),
 }
 
 impl StoreKind {
@@ -87,17 +92,43 @@ struct Inner {
     parts: [Mutex<HashTable<Arc<Entry>>>; PARTS],
 }
 
+/// A customer with what is counted of it.
 #[derive(Debug)]
-struct Entry {
-    customer: Customer,
-    state: Mutex<State>,
+pub(super) struct Entry {
+    pub(super) customer: Customer,
+    pub(super) state: Mutex<State>,
+    /// The shared store has answered, or will not.
+    pub(super) answered: Notify,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct State {
-    meter: Meter,
+pub(super) struct State {
+    pub(super) meter: Meter,
+    /// The truth, unless a shared store has it: then what counts while that is away.
     account: Account,
+    /// While the shared store is away.
+    alone: Meter,
+    /// What the last request was measured by.
+    pub(super) terms: Terms,
+    /// A lease is on its way.
+    pub(super) asked: bool,
+    /// Somebody missed a token.
+    pub(super) wanted: bool,
+    /// May hold a lease of the shared store.
+    pub(super) active: bool,
+    /// Admitted while the shared store was away, and not told to it.
+    pub(super) owed: u64,
 }
+
+/// Whether a decision can be had at once.
+enum Now {
+    Decided(Decision),
+    /// The shared store was asked.
+    Wait(Arc<Entry>),
+}
+
+/// A request waits no longer for the shared store; then the plan's failure mode decides.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 impl UsageMeters {
     /// Nothing used yet, but what the store remembers.
@@ -105,22 +136,30 @@ impl UsageMeters {
         Self(Arc::new(Inner { store, parts: std::array::from_fn(|_| Mutex::default()) }))
     }
 
+    /// The start of the clock that requests are measured by.
+    pub(crate) fn begin(&self, epoch: Instant) {
+        if let StoreKind::Shared(shared) = &self.0.store {
+            // The first server of the process wins; there is one.
+            let _ = shared.epoch.set(epoch);
+        }
+    }
+
     /// Decides about one request of a customer. `route` is the throttle of the route, if it has one of its own in the plan, and its
     /// name; it replaces the plan's (R-PLAN-3).
-    pub(crate) fn admit(
+    pub(crate) async fn admit(
         &self,
         plan: &CompiledPlan,
         who: &str,
         route: Option<(&tollgate_engine::meter::Rate, &str)>,
         now: Moment,
     ) -> Decision {
-        match self.both(plan, who, route, now) {
+        match self.both(plan, who, route, now).await {
             Decision::Unavailable if plan.failure_mode == FailureMode::Open => Decision::Admit,
             decision => decision,
         }
     }
 
-    fn both(
+    async fn both(
         &self,
         plan: &CompiledPlan,
         who: &str,
@@ -128,31 +167,102 @@ impl UsageMeters {
         now: Moment,
     ) -> Decision {
         let whole = Named { plan: &plan.id, who, route: "" };
-        let Some((rate, name)) = route else { return self.decide(whole, &plan.terms, now) };
+        let Some((rate, name)) = route else { return self.decide(whole, &plan.terms, plan.failure_mode, now).await };
         let own = Terms { rate: Some(*rate), quota: None };
         let named = Named { route: name, ..whole };
-        match self.decide(named, &own, now) {
+        match self.decide(named, &own, plan.failure_mode, now).await {
             Decision::Admit => {}
             refused => return refused,
         }
-        let decision = self.decide(whole, &Terms { rate: None, ..plan.terms }, now);
+        let terms = Terms { rate: None, ..plan.terms };
+        let decision = self.decide(whole, &terms, plan.failure_mode, now).await;
         if decision != Decision::Admit {
             self.undo(named, &own);
         }
         decision
     }
 
-    fn decide(&self, named: Named<'_>, terms: &Terms, now: Moment) -> Decision {
-        if terms.rate.is_none() && terms.quota.is_none() {
-            return Decision::Admit;
+    async fn decide(&self, named: Named<'_>, terms: &Terms, mode: FailureMode, now: Moment) -> Decision {
+        match self.at_once(named, terms, mode, now) {
+            Now::Decided(decision) => decision,
+            Now::Wait(entry) => self.wait(&entry, terms, mode, now.unix).await,
         }
-        let Some(entry) = self.entry(named) else { return Decision::Unavailable };
+    }
+
+    fn at_once(&self, named: Named<'_>, terms: &Terms, mode: FailureMode, now: Moment) -> Now {
+        if terms.rate.is_none() && terms.quota.is_none() {
+            return Now::Decided(Decision::Admit);
+        }
+        let Some(entry) = self.entry(named) else { return Now::Decided(Decision::Unavailable) };
         let mut state = lock(&entry.state);
-        match state.meter.admit(terms, now.us, now.unix) {
-            Outcome::AskStore => self.lease(&entry.customer, &mut state, terms, now),
-            Outcome::Admit => Decision::Admit,
-            Outcome::Throttled => Decision::Throttled,
-            Outcome::QuotaExceeded => Decision::QuotaExceeded,
+        state.terms = *terms;
+        let decision = match state.meter.admit(terms, now.us, now.unix) {
+            Outcome::AskStore => match &self.0.store {
+                StoreKind::Shared(shared) => {
+                    let asked = self.ask(shared, &entry, &mut state, mode, now);
+                    drop(state);
+                    return asked.map_or(Now::Wait(entry), Now::Decided);
+                }
+                StoreKind::Memory | StoreKind::File(_) => self.lease(&entry.customer, &mut state, terms, now),
+            },
+            decided => decision(decided),
+        };
+        Now::Decided(decision)
+    }
+
+    /// Asks the shared store; `None`: its answer has to be waited for.
+    #[expect(clippy::unused_self, reason = "it reads as the others")]
+    fn ask(
+        &self,
+        shared: &Shared,
+        entry: &Arc<Entry>,
+        state: &mut State,
+        mode: FailureMode,
+        now: Moment,
+    ) -> Option<Decision> {
+        if shared.is_away() {
+            return Some(alone(state, mode, now));
+        }
+        let tokens = state.terms.rate.is_some() && state.meter.ready() == 0;
+        if tokens && state.meter.is_short() {
+            // There was too little for everybody a moment ago: the next renewal brings what comes.
+            state.wanted = true;
+            if state.active {
+                return Some(Decision::Throttled);
+            }
+        }
+        if !state.asked {
+            state.asked = true;
+            if !shared.ask(entry) {
+                state.asked = false;
+                return Some(alone(state, mode, now));
+            }
+        }
+        None
+    }
+
+    async fn wait(&self, entry: &Arc<Entry>, terms: &Terms, mode: FailureMode, unix: i64) -> Decision {
+        let StoreKind::Shared(shared) = &self.0.store else { return Decision::Unavailable };
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let answered = entry.answered.notified();
+            let mut answered = std::pin::pin!(answered);
+            answered.as_mut().enable();
+            let now = Moment { us: now_us(&shared.epoch), unix };
+            {
+                let mut state = lock(&entry.state);
+                match state.meter.admit(terms, now.us, unix) {
+                    Outcome::AskStore => {
+                        if let Some(decision) = self.ask(shared, entry, &mut state, mode, now) {
+                            return decision;
+                        }
+                    }
+                    decided => return decision(decided),
+                }
+            }
+            if tokio::time::timeout_at(deadline, answered).await.is_err() {
+                return alone(&mut lock(&entry.state), mode, Moment { us: now_us(&shared.epoch), unix });
+            }
         }
     }
 
@@ -161,6 +271,7 @@ impl UsageMeters {
         let batching = match &self.0.store {
             StoreKind::Memory => &Batching::NONE,
             StoreKind::File(_) => &JOURNALLED,
+            StoreKind::Shared(_) => return Decision::Unavailable,
         };
         let ask = state.meter.ask(terms, batching, now.us, now.unix);
         let mut account = state.account;
@@ -175,12 +286,9 @@ impl UsageMeters {
         state.account = account;
         state.meter.credit(&ask, &grant, batching, now.us);
         match state.meter.admit(terms, now.us, now.unix) {
-            Outcome::Admit => Decision::Admit,
-            Outcome::QuotaExceeded => Decision::QuotaExceeded,
-            Outcome::Throttled => Decision::Throttled,
             // The store has none and may be asked again at once.
-            Outcome::AskStore if terms.rate.is_some() && state.meter.ready() == 0 => Decision::Throttled,
-            Outcome::AskStore => Decision::QuotaExceeded,
+            Outcome::AskStore => none(terms, &state.meter),
+            decided => decision(decided),
         }
     }
 
@@ -195,7 +303,11 @@ impl UsageMeters {
         let quota = plan.terms.quota?;
         let window = quota.period.window(now.unix);
         let entry = self.entry(Named { plan: &plan.id, who, route: "" })?;
-        let used = lock(&entry.state).used_in(window);
+        let state = lock(&entry.state);
+        let used = match &self.0.store {
+            StoreKind::Shared(_) => state.meter.used_in(window),
+            StoreKind::Memory | StoreKind::File(_) => state.used_in(window),
+        };
         Some((quota.limit_in(window).saturating_sub(used), window.end - now.unix))
     }
 
@@ -216,19 +328,24 @@ impl UsageMeters {
         }
         let customer = Customer { plan: named.plan.into(), who: named.who.into(), route: named.route.into() };
         let account = match &self.0.store {
-            StoreKind::Memory => Account::default(),
+            StoreKind::Memory | StoreKind::Shared(_) => Account::default(),
             StoreKind::File(journal) => journal
                 .latest(&customer)
                 .map_or_else(Account::default, |(window, used)| Account::restored(window, used)),
         };
-        let entry = Arc::new(Entry { customer, state: Mutex::new(State { account, meter: Meter::default() }) });
+        let state = Mutex::new(State { account, ..State::default() });
+        let entry = Arc::new(Entry { customer, state, answered: Notify::new() });
         part.insert_unique(hash, Arc::clone(&entry), |entry| hash_of(&entry.customer));
         Some(entry)
     }
 
     /// Gives back what is leased and writes it down: for an orderly end. What was not leased is not touched.
     pub fn settle(&self) {
-        let StoreKind::File(journal) = &self.0.store else { return };
+        let journal = match &self.0.store {
+            StoreKind::Memory => return,
+            StoreKind::Shared(shared) => return shared.settle(),
+            StoreKind::File(journal) => journal,
+        };
         for part in &self.0.parts {
             for entry in lock(part).iter() {
                 let state = lock(&entry.state);
@@ -254,6 +371,47 @@ impl UsageMeters {
     }
 }
 
+/// Without the shared store: by what is known, and by the plan's failure mode.
+fn alone(state: &mut State, mode: FailureMode, now: Moment) -> Decision {
+    let terms = state.terms;
+    let decision = match mode {
+        FailureMode::Open => Decision::Admit,
+        FailureMode::Closed => return Decision::Unavailable,
+        FailureMode::Local => {
+            if let Some(quota) = &terms.quota {
+                let window = quota.period.window(now.unix);
+                let used = state.meter.used_in(window).saturating_add(state.meter.held().quota);
+                state.account.learn(window.start, used);
+            }
+            let ask = state.alone.ask(&terms, &Batching::NONE, now.us, now.unix);
+            let grant = state.account.serve(&ask, now.us);
+            state.alone.credit(&ask, &grant, &Batching::NONE, now.us);
+            match state.alone.admit(&terms, now.us, now.unix) {
+                Outcome::AskStore => none(&terms, &state.alone),
+                decided => decision(decided),
+            }
+        }
+    };
+    if decision == Decision::Admit && terms.quota.is_some() {
+        state.owed += 1;
+    }
+    decision
+}
+
+/// A store that answers at once has answered, and it was too little.
+fn none(terms: &Terms, meter: &Meter) -> Decision {
+    if terms.rate.is_some() && meter.ready() == 0 { Decision::Throttled } else { Decision::QuotaExceeded }
+}
+
+fn decision(outcome: Outcome) -> Decision {
+    match outcome {
+        Outcome::Admit => Decision::Admit,
+        Outcome::Throttled => Decision::Throttled,
+        Outcome::QuotaExceeded => Decision::QuotaExceeded,
+        Outcome::AskStore => Decision::Unavailable,
+    }
+}
+
 impl State {
     fn used_in(&self, window: tollgate_engine::meter::Window) -> u64 {
         let (start, used) = self.account.quota();
@@ -269,6 +427,6 @@ fn hash(plan: &str, who: &str, route: &str) -> u64 {
     FxBuildHasher.hash_one((plan, who, route))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,460 @@
+//! Counts shared by several proxies, in Valkey or Redis 7.
+//!
+//! Each customer of a plan is one hash there, and `lease.lua` the only writer: it does what
+//! [`Account::serve`](tollgate_engine::meter::Account::serve) does, for many customers in one call. Requests do not wait for it as long as
+//! leases are renewed in time, which happens every [`TICK`] for all customers together; only the first request of a customer in a while,
+//! or one that comes when a lease ran out early, waits for a call of its own.
+//!
+//! Whatever becomes of a call, limits hold: an answer that is lost is a lease that nobody uses.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult, Script};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tollgate_engine::meter::{Ask, Batching, Grant, QuotaGrant, RateGrant};
+use tracing::{info, warn};
+
+use super::meters::{Customer, Entry, lock};
+use crate::metrics::ControlMetrics;
+
+/// Leases are renewed this often.
+const TICK: Duration = Duration::from_millis(200);
+/// Leases are for about four ticks of tokens and five of quota. Who finds the quota used up asks again after a second: another proxy may
+/// have given back.
+const BATCHING: Batching = Batching { tokens_us: 0.8e6, quota_us: 1e6, dry_us: 1e6 };
+/// What is not used for this long is given back.
+const IDLE_US: f64 = 2e6;
+/// Customers in one call. A script holds up everybody else.
+const MAX_CUSTOMERS: usize = 256;
+/// A call that takes longer has failed.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// To connect.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Pauses between attempts to connect: from, to. Each is stretched by up to its own length, so that proxies do not come back as one.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+/// Requests for leases that wait for the next call.
+const QUEUE: usize = 65_536;
+/// A leaving proxy waits no longer to give back.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// In a cluster the customers of one call have to be in one slot: they are in one of so many.
+const TAGS: u32 = 16;
+/// Arguments of the script for each customer, and numbers of its answer.
+const ANSWERS: usize = 5;
+
+/// Where the store is.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// `redis://` or `rediss://` URLs: one, or several nodes of a cluster or sentinels.
+    pub urls: Vec<String>,
+    /// What the URLs are.
+    pub topology: Topology,
+    /// Instead of one in the URLs.
+    pub password: Option<String>,
+    /// PEM certificates to trust instead of the system's.
+    pub ca: Option<Vec<u8>>,
+}
+
+/// How the store is laid out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Topology {
+    /// One server, or one address that always leads to the primary.
+    Single,
+    /// A cluster.
+    Cluster,
+    /// Sentinels that know the primary of this name.
+    Sentinel(String),
+}
+
+/// Why a text is no topology.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a layout of a store: write single, cluster or sentinel:NAME")]
+pub struct TopologyError(String);
+
+impl std::str::FromStr for Topology {
+    type Err = TopologyError;
+
+    fn from_str(text: &str) -> Result<Self, TopologyError> {
+        match text.split_once(':') {
+            None if text == "single" => Ok(Self::Single),
+            None if text == "cluster" => Ok(Self::Cluster),
+            Some(("sentinel", name)) if !name.is_empty() => Ok(Self::Sentinel(name.to_owned())),
+            _ => Err(TopologyError(text.to_owned())),
+        }
+    }
+}
+
+/// The way to the store, for [`UsageMeters`](super::UsageMeters).
+#[derive(Debug)]
+pub struct Shared {
+    urgent: mpsc::Sender<Arc<Entry>>,
+    settle: mpsc::UnboundedSender<std::sync::mpsc::Sender<()>>,
+    away: Arc<AtomicBool>,
+    pub(super) epoch: Arc<OnceLock<Instant>>,
+}
+
+impl Shared {
+    /// Whether calls fail at the moment.
+    pub(super) fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
+
+    /// Asks for a lease now. Says whether anybody will.
+    pub(super) fn ask(&self, entry: &Arc<Entry>) -> bool {
+        self.urgent.try_send(Arc::clone(entry)).is_ok()
+    }
+
+    /// Gives back everything; waits until it is done, but not for long.
+    pub(super) fn settle(&self) {
+        let (done, wait) = std::sync::mpsc::channel();
+        if self.settle.send(done).is_ok() {
+            // What could not be given back is lost until the end of its period.
+            let _ = wait.recv_timeout(FAREWELL);
+        }
+    }
+}
+
+/// The task that talks to the store; to be run beside the workers.
+#[derive(Debug)]
+pub struct StoreService {
+    settings: StoreSettings,
+    urgent: mpsc::Receiver<Arc<Entry>>,
+    settle: mpsc::UnboundedReceiver<std::sync::mpsc::Sender<()>>,
+    away: Arc<AtomicBool>,
+    epoch: Arc<OnceLock<Instant>>,
+    metrics: ControlMetrics,
+    script: Script,
+    /// Customers that may hold a lease.
+    active: Vec<Arc<Entry>>,
+}
+
+/// The door and the task.
+pub fn shared(settings: StoreSettings, metrics: &crate::metrics::Metrics) -> (Shared, StoreService) {
+    let (urgent, urgently) = mpsc::channel(QUEUE);
+    let (settle, settling) = mpsc::unbounded_channel();
+    // Until the first connection stands nobody waits for it.
+    let away = Arc::new(AtomicBool::new(true));
+    let epoch = Arc::new(OnceLock::new());
+    let service = StoreService {
+        settings,
+        urgent: urgently,
+        settle: settling,
+        away: Arc::clone(&away),
+        epoch: Arc::clone(&epoch),
+        metrics: metrics.control().clone(),
+        script: Script::new(include_str!("lease.lua")),
+        active: Vec::new(),
+    };
+    (Shared { urgent, settle, away, epoch }, service)
+}
+
+/// Whose account is asked for what.
+type Asked = (Arc<Entry>, Ask);
+
+enum Link {
+    One(MultiplexedConnection),
+    Cluster(Box<ClusterConnection>),
+}
+
+impl StoreService {
+    /// Connects, serves, and connects again, until the proxy ends.
+    pub async fn run(mut self) {
+        let mut pause = PAUSE.0;
+        loop {
+            let ended = match tokio::time::timeout(CONNECT, self.connect()).await {
+                Ok(Ok(mut link)) => {
+                    info!("usage plans share their counts");
+                    pause = PAUSE.0;
+                    self.tell(false);
+                    let error = self.serve(&mut link).await;
+                    self.tell(true);
+                    match error {
+                        Some(error) => error.to_string(),
+                        None => return,
+                    }
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no connection in time".to_owned(),
+            };
+            warn!(error = ended, "the store of usage plans is away: plans fall back to their failureMode");
+            self.forget_asks();
+            tokio::time::sleep(pause + pause.mul_f64(fastrand::f64())).await;
+            pause = (pause * 2).min(PAUSE.1);
+            // Whoever asked meanwhile does not wait.
+            self.forget_asks();
+        }
+    }
+
+    fn tell(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+        self.metrics.usage_store_up.set(i64::from(!away));
+    }
+
+    /// Nobody has to wait for what was asked.
+    fn forget_asks(&mut self) {
+        while let Ok(entry) = self.urgent.try_recv() {
+            lock(&entry.state).asked = false;
+            entry.answered.notify_waiters();
+            self.activate(&entry);
+        }
+        while let Ok(done) = self.settle.try_recv() {
+            let _ = done.send(());
+        }
+    }
+
+    async fn connect(&self) -> RedisResult<Link> {
+        let StoreSettings { urls, topology, password, ca } = &self.settings;
+        let tls = redis::TlsCertificates { client_tls: None, root_cert: ca.clone() };
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(PATIENCE));
+        let node = |url: &String| -> RedisResult<ConnectionInfo> {
+            let info = url.as_str().into_connection_info()?;
+            let Some(password) = password else { return Ok(info) };
+            let redis = info.redis_settings().clone().set_password(password);
+            Ok(info.set_redis_settings(redis))
+        };
+        let nodes = urls.iter().map(node).collect::<RedisResult<Vec<ConnectionInfo>>>()?;
+        match topology {
+            Topology::Single => {
+                let first = nodes.into_iter().next();
+                let first = first.ok_or_else(|| RedisError::from((redis::ErrorKind::InvalidClientConfig, "no URL")))?;
+                let client = if ca.is_some() { Client::build_with_tls(first, tls)? } else { Client::open(first)? };
+                Ok(Link::One(client.get_multiplexed_async_connection_with_config(&config).await?))
+            }
+            Topology::Cluster => {
+                let mut builder = ClusterClient::builder(nodes).connection_timeout(CONNECT).response_timeout(PATIENCE);
+                if ca.is_some() {
+                    builder = builder.certs(tls);
+                }
+                Ok(Link::Cluster(Box::new(builder.build()?.get_async_connection().await?)))
+            }
+            Topology::Sentinel(name) => {
+                let settings = nodes.first().map(|node| node.redis_settings().clone());
+                let info =
+                    settings.map(|settings| SentinelNodeConnectionInfo::default().set_redis_connection_info(settings));
+                let mut client = SentinelClient::build(nodes, name.clone(), info, SentinelServerType::Master)?;
+                Ok(Link::One(client.get_async_connection_with_config(&config).await?))
+            }
+        }
+    }
+
+    /// Serves until the store fails, or the proxy ends (`None`).
+    async fn serve(&mut self, link: &mut Link) -> Option<RedisError> {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut urgent = Vec::new();
+        loop {
+            let mut asks: Vec<Asked> = Vec::new();
+            let mut done = None;
+            tokio::select! {
+                biased;
+                Some(settled) = self.settle.recv() => {
+                    asks = self.everything_back();
+                    done = Some(settled);
+                }
+                count = self.urgent.recv_many(&mut urgent, MAX_CUSTOMERS) => {
+                    if count == 0 {
+                        return None;
+                    }
+                    for entry in urgent.drain(..) {
+                        let ask = self.ask(&entry);
+                        self.activate(&entry);
+                        asks.push((entry, ask));
+                    }
+                }
+                _ = ticks.tick() => asks = self.renewals(),
+            }
+            for part in self.parts(link, asks) {
+                if let Err(error) = self.call(link, part).await {
+                    return Some(error);
+                }
+            }
+            if let Some(done) = done {
+                // Nobody waits any more when this fails.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn activate(&mut self, entry: &Arc<Entry>) {
+        let mut state = lock(&entry.state);
+        if !std::mem::replace(&mut state.active, true) {
+            drop(state);
+            self.active.push(Arc::clone(entry));
+        }
+    }
+
+    fn now_us(&self) -> f64 {
+        now_us(&self.epoch)
+    }
+
+    /// What a customer needs.
+    fn ask(&self, entry: &Entry) -> Ask {
+        let mut state = lock(&entry.state);
+        let terms = state.terms;
+        let mut ask = state.meter.ask(&terms, &BATCHING, self.now_us(), unix_seconds());
+        if let Some(quota) = &mut ask.quota {
+            quota.owed = std::mem::take(&mut state.owed);
+        }
+        state.asked = true;
+        state.wanted = false;
+        ask
+    }
+
+    /// Leases that run low, those that somebody missed, and those that nobody uses.
+    fn renewals(&mut self) -> Vec<Asked> {
+        let now = self.now_us();
+        let mut asks = Vec::new();
+        for entry in std::mem::take(&mut self.active) {
+            let mut state = lock(&entry.state);
+            let terms = state.terms;
+            let idle = now - state.meter.last_use_us() > IDLE_US;
+            if state.asked {
+                drop(state);
+                self.active.push(entry);
+            } else if state.wanted || state.owed > 0 || (!idle && state.meter.is_low(&terms, now)) {
+                drop(state);
+                let ask = self.ask(&entry);
+                self.active.push(Arc::clone(&entry));
+                asks.push((entry, ask));
+            } else if idle {
+                state.active = false;
+                let held = state.meter.held();
+                if held.tokens > 0 || held.quota > 0 {
+                    let ask = state.meter.give_back(&terms, unix_seconds());
+                    state.asked = true;
+                    drop(state);
+                    asks.push((entry, ask));
+                }
+            } else {
+                drop(state);
+                self.active.push(entry);
+            }
+        }
+        asks
+    }
+
+    /// All leases.
+    fn everything_back(&mut self) -> Vec<Asked> {
+        let entries = std::mem::take(&mut self.active);
+        let back = |entry: Arc<Entry>| {
+            let mut state = lock(&entry.state);
+            state.active = false;
+            let terms = state.terms;
+            let ask = state.meter.give_back(&terms, unix_seconds());
+            drop(state);
+            (entry, ask)
+        };
+        entries.into_iter().map(back).collect()
+    }
+
+    /// What goes in one call each.
+    #[expect(clippy::unused_self, reason = "it reads as the others")]
+    fn parts(&self, link: &Link, asks: Vec<Asked>) -> Vec<Vec<Asked>> {
+        let mut parts: BTreeMap<u32, Vec<Vec<Asked>>> = BTreeMap::new();
+        for ask in asks {
+            let tag = match link {
+                Link::One(_) => 0,
+                Link::Cluster(_) => tag(&ask.0.customer),
+            };
+            let parts = parts.entry(tag).or_default();
+            match parts.last_mut().filter(|part| part.len() < MAX_CUSTOMERS) {
+                Some(part) => part.push(ask),
+                None => parts.push(vec![ask]),
+            }
+        }
+        parts.into_values().flatten().collect()
+    }
+
+    async fn call(&self, link: &mut Link, asks: Vec<Asked>) -> RedisResult<()> {
+        let began = Instant::now();
+        let result = match link {
+            Link::One(connection) => self.invoke(connection, &asks).await,
+            Link::Cluster(connection) => self.invoke(&mut **connection, &asks).await,
+        };
+        self.metrics.usage_store_seconds.observe(began.elapsed().as_secs_f64());
+        let label = if result.is_ok() { "ok" } else { "failed" };
+        self.metrics.usage_store_calls.with_label_values(&[label]).inc();
+        let now = self.now_us();
+        let answers = result.as_deref().unwrap_or_default();
+        for (number, (entry, ask)) in asks.iter().enumerate() {
+            let mut state = lock(&entry.state);
+            state.asked = false;
+            match answers.get(number * ANSWERS..(number + 1) * ANSWERS) {
+                Some(answer) => state.meter.credit(ask, &grant(ask, answer), &BATCHING, now),
+                // It may have been booked all the same; then it is counted twice, which no limit minds.
+                None => state.owed += ask.quota.map_or(0, |quota| quota.owed),
+            }
+            drop(state);
+            entry.answered.notify_waiters();
+        }
+        result.map(|_| ())
+    }
+
+    async fn invoke(&self, connection: &mut impl ConnectionLike, asks: &[Asked]) -> RedisResult<Vec<i64>> {
+        let mut call = self.script.prepare_invoke();
+        for (entry, ask) in asks {
+            call.key(key(&entry.customer));
+            let rate = ask.rate.map_or([0.0; 5], |ask| {
+                let (interval, burst) = (ask.rate.interval_us(), f64::from(ask.rate.burst()));
+                [interval, burst, f64::from(ask.give_back), f64::from(ask.want), ask.ahead_us]
+            });
+            rate.iter().for_each(|number| {
+                call.arg(number.to_string());
+            });
+            match ask.quota {
+                Some(ask) => {
+                    call.arg(ask.window.start).arg(ask.window.end).arg(ask.limit);
+                    call.arg(ask.give_back).arg(ask.owed).arg(ask.want);
+                }
+                None => {
+                    call.arg(-1).arg(0).arg(0).arg(0).arg(0).arg(0);
+                }
+            }
+        }
+        let answers: Vec<i64> = call.invoke_async(connection).await?;
+        if answers.len() == asks.len() * ANSWERS {
+            Ok(answers)
+        } else {
+            Err(RedisError::from((redis::ErrorKind::UnexpectedReturnType, "the script answered something else")))
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the script keeps times below 1e15")]
+fn grant(ask: &Ask, answer: &[i64]) -> Grant {
+    let count = |index: usize| u32::try_from(answer[index]).unwrap_or(0);
+    let units = |index: usize| u64::try_from(answer[index]).unwrap_or(0);
+    Grant {
+        rate: ask.rate.map(|_| RateGrant { ready: count(0), coming: count(1), next_in_us: answer[2] as f64 }),
+        quota: ask.quota.map(|_| QuotaGrant { granted: units(3), used: units(4) }),
+    }
+}
+
+/// Never changes: other proxies and later versions have to find it.
+fn key(customer: &Customer) -> String {
+    let Customer { plan, who, route } = customer;
+    format!("tollgate:{{{:x}}}:{plan}|{who}|{route}", tag(customer))
+}
+
+fn tag(customer: &Customer) -> u32 {
+    customer.who.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))) % TAGS
+}
+
+/// Microseconds of the process's clock.
+#[expect(clippy::cast_precision_loss, reason = "a process does not run for a century")]
+pub(super) fn now_us(epoch: &OnceLock<Instant>) -> f64 {
+    epoch.get_or_init(Instant::now).elapsed().as_nanos() as f64 / 1000.0
+}
+
+fn unix_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
