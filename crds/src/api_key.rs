@@ -41,8 +41,7 @@ pub struct ApiKeySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub customer_id: Option<String>,
-    /// Where the value is: 20 to 128 characters. When absent, a value is generated into the Secret {name}-api-key, which the
-    /// key owns, under 'value'.
+    /// Where the value is: 20 to 128 characters. When absent, the entry 'value' of the Secret {name}-api-key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_from: Option<KeyValueSource>,
     /// A second value that is good as well, so that a value can be replaced without a gap: the new one goes to valueFrom, the
@@ -81,8 +80,8 @@ pub struct SecretKeyRef {
 }
 
 impl SecretKeyRef {
-    /// The entry that holds the generated value of a key.
-    pub fn generated(api_key: &str) -> Self {
+    /// The entry that holds the value of a key that names none.
+    pub fn by_name(api_key: &str) -> Self {
         Self { name: format!("{api_key}-api-key"), key: "value".to_owned() }
     }
 }
@@ -90,6 +89,6 @@ impl SecretKeyRef {
 impl ApiKeySpec {
     /// Where the value of the key `name` is.
     pub fn value_ref(&self, name: &str) -> SecretKeyRef {
-        self.value_from.as_ref().map_or_else(|| SecretKeyRef::generated(name), |from| from.secret_key_ref.clone())
+        self.value_from.as_ref().map_or_else(|| SecretKeyRef::by_name(name), |from| from.secret_key_ref.clone())
     }
 }
