@@ -65,6 +65,7 @@ impl Request {
             stage: "$default",
             stage_variables: &stage_variables,
             route: Some(RouteFacts { key: "ANY /{proxy+}", parameters: &parameters }),
+            api_key_id: None,
             authorizer: None,
         })
     }

@@ -292,6 +292,10 @@ fn functions_are_expected_behind_services() {
             json!({"type": "aws_proxy", "uri": format!("{arn}:live"), "payloadFormatVersion": "2.0"}),
             "version or alias \"live\"",
         ),
+        (
+            json!({"type": "aws_proxy", "integrationSubtype": "SQS-SendMessage", "payloadFormatVersion": "1.0", "requestParameters": {"QueueUrl": "q"}}),
+            "set x-tollgate.spec.aws.credentialsRef",
+        ),
         (json!({"type": "aws_proxy", "uri": "${fn}", "payloadFormatVersion": "2.0"}), "is not the ARN of a function"),
         (json!({"type": "aws_proxy", "uri": arn}), "payloadFormatVersion is missing"),
         (

@@ -126,8 +126,10 @@ fn target(spec: &Value, words: &mut Map<String, Value>, over: &mut Map<String, V
         say("payloadFormatVersion", json!("1.0"));
         match aws.get("subtype") {
             Some(subtype) => say("integrationSubtype", subtype.clone()),
-            None => over.insert("aws".to_owned(), aws.clone()),
+            None => None,
         };
+        let rest = aws.as_object().into_iter().flatten().filter(|(name, _)| *name != "subtype");
+        over.insert("aws".to_owned(), rest.map(|(name, value)| (name.clone(), value.clone())).collect());
     } else if let Some(http) = spec.get("http") {
         say("type", json!("HTTP_PROXY"));
         say("httpMethod", method);

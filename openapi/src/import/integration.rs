@@ -90,7 +90,9 @@ impl Importer<'_> {
         let mut spec = Value::Object(spec);
         if let Some(over) = over {
             if replaced && let Some(spec) = spec.as_object_mut() {
-                spec.retain(|name, _| !TARGETS.contains(&name.as_str()));
+                // The subtype of an AWS service stays; our extension adds whose credentials it is called with.
+                let aws = over.get("aws").is_some();
+                spec.retain(|name, _| !TARGETS.contains(&name.as_str()) || aws && name == "aws");
             }
             patch::apply(&mut spec, over.value);
         }
@@ -159,7 +161,7 @@ impl Importer<'_> {
     fn aws_target(&mut self, at: &At<'_>, replaced: bool, spec: &mut Map<String, Value>) -> bool {
         let kind = at.text("type", self.findings).unwrap_or_default().to_ascii_lowercase();
         match kind.as_str() {
-            "aws_proxy" if at.get("integrationSubtype").is_some() => self.aws_service(at, spec),
+            "aws_proxy" if at.get("integrationSubtype").is_some() => self.aws_service(at, replaced, spec),
             "aws_proxy" => self.function(at, replaced, spec),
             "http_proxy" => self.http(at, replaced, spec),
             _ if replaced => false,
@@ -178,8 +180,15 @@ impl Importer<'_> {
         }
     }
 
-    fn aws_service(&mut self, at: &At<'_>, spec: &mut Map<String, Value>) -> bool {
+    fn aws_service(&mut self, at: &At<'_>, replaced: bool, spec: &mut Map<String, Value>) -> bool {
         let Some(subtype) = at.text("integrationSubtype", self.findings) else { return false };
+        if !replaced {
+            let message = format!(
+                "an AWS service is called with credentials from a Secret here, not with a role: set {EXTENSION}.spec.aws.credentialsRef; until then requests get 500"
+            );
+            self.findings.warn(at.below("integrationSubtype"), message);
+            return false;
+        }
         spec.insert("aws".to_owned(), json!({"subtype": subtype}));
         true
     }
