@@ -96,3 +96,19 @@ fn the_openapi_example_does_what_its_readme_says() {
         assert!(document.contains(path), "{path} in {document}");
     }
 }
+
+/// Every line of these READMEs prints what it says, and `check` finds nothing wrong.
+#[test]
+fn smaller_examples_do_what_their_readmes_say() {
+    for name in ["lambda", "aws-services"] {
+        let dev = serve(name);
+        let readme = std::fs::read_to_string(example(name).join("README.md")).expect("the README");
+        let commands = console(&readme);
+        assert!(!commands.is_empty(), "{name}");
+        for (command, expected) in commands {
+            assert_eq!(curl(&dev, command).trim_end(), expected.trim_end(), "{command}");
+        }
+        let checked = tollgate().arg("check").arg(example(name)).output().expect("the program starts");
+        assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stdout));
+    }
+}

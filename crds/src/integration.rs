@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{OBJECT_NAME, rules};
-use crate::{Status, VpcLinkRef};
+use crate::{LocalRef, Status, VpcLinkRef};
 
-/// A backend and how to call it. Exactly one of service, http and lambda is set.
+/// A backend and how to call it. Exactly one of service, http, lambda and aws is set.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "tollgate.dev",
@@ -25,15 +25,15 @@ use crate::{Status, VpcLinkRef};
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules(&[
     (
-        "[has(self.service), has(self.http), has(self.lambda)].filter(set, set).size() == 1",
-        "an integration has exactly one target: set one of service, http and lambda",
+        "[has(self.service), has(self.http), has(self.lambda), has(self.aws)].filter(set, set).size() == 1",
+        "an integration has exactly one target: set one of service, http, lambda and aws",
     ),
     (
-        "!has(self.type) || !has(self.lambda) || self.type == 'AWS_PROXY'",
-        "type does not fit the target lambda: remove type, or set it to AWS_PROXY",
+        "!has(self.type) || !(has(self.lambda) || has(self.aws)) || self.type == 'AWS_PROXY'",
+        "type does not fit the targets lambda and aws: remove type, or set it to AWS_PROXY",
     ),
     (
-        "!has(self.type) || has(self.lambda) || self.type == 'HTTP_PROXY'",
+        "!has(self.type) || has(self.lambda) || has(self.aws) || self.type == 'HTTP_PROXY'",
         "type does not fit the targets service and http: remove type, or set it to HTTP_PROXY",
     ),
     (
@@ -41,8 +41,12 @@ use crate::{Status, VpcLinkRef};
         "payloadFormatVersion 2.0 is for the target lambda only: remove payloadFormatVersion",
     ),
     (
-        "!has(self.tls) || !has(self.lambda)",
-        "tls is for the targets service and http: remove tls, and write https:// in lambda.endpoint for a function behind TLS",
+        "!has(self.tls) || !(has(self.lambda) || has(self.aws))",
+        "tls is for the targets service and http: remove tls, and write https:// in the endpoint of a function or AWS service behind TLS",
+    ),
+    (
+        "has(self.aws) || !has(self.requestParameters) || self.requestParameters.all(key, key.matches('^((append|overwrite|remove):(header|querystring)[.].+|overwrite:path)$'))",
+        "a key of requestParameters is append:, overwrite: or remove:, then header.NAME or querystring.NAME, or overwrite:path",
     ),
     (
         "!has(self.tls) || !has(self.http) || self.http.uri.startsWith('https://')",
@@ -63,7 +67,10 @@ pub struct IntegrationSpec {
     /// A function that speaks the Lambda invoke protocol, as AWS's base images do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lambda: Option<LambdaTarget>,
-    /// AWS_PROXY for lambda, HTTP_PROXY for service and http; follows from the target when absent.
+    /// An action of an AWS service. Its parameters stand in requestParameters, e.g. 'QueueUrl' and 'MessageBody'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsTarget>,
+    /// AWS_PROXY for lambda and aws, HTTP_PROXY for service and http; follows from the target when absent.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub type_: Option<IntegrationType>,
     /// The method towards the backend. ANY: the client's. Functions are always invoked with POST.
@@ -100,13 +107,7 @@ pub struct IntegrationSpec {
 const RESERVED: &str = "(?i)^(append|overwrite|remove):header[.](access-control-.*|apigw-.*|authorization|connection|content-encoding|content-length|content-location|expect|forwarded|keep-alive|origin|proxy-authenticate|proxy-authorization|proxy-connection|te|trailer|trailers|transfer-encoding|upgrade|x-amz-.*|x-amzn-.*|x-forwarded-for|x-forwarded-host|x-forwarded-proto|via)$";
 
 fn request_parameters(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    parameters(&[
-        (
-            "self.all(key, key.matches('^((append|overwrite|remove):(header|querystring)[.].+|overwrite:path)$'))",
-            "a key of requestParameters is append:, overwrite: or remove:, then header.NAME or querystring.NAME, or overwrite:path",
-        ),
-        (&format!("self.all(key, !key.matches('{RESERVED}'))"), RESTRICTED),
-    ])
+    parameters(&[(&format!("self.all(key, !key.matches('{RESERVED}'))"), RESTRICTED)])
 }
 
 fn response_parameters(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -147,6 +148,7 @@ impl Default for IntegrationSpec {
             service: None,
             http: None,
             lambda: None,
+            aws: None,
             type_: None,
             method: Method::default(),
             payload_format_version: None,
@@ -197,12 +199,75 @@ pub struct HttpTarget {
     pub uri: String,
 }
 
-/// A function. Exactly one of service and endpoint is set.
+/// An action of an AWS service, or of one that speaks like it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AwsTarget {
+    /// AWS's integrationSubtype.
+    pub subtype: AwsSubtype,
+    /// A Secret of the same namespace with accessKeyId, secretAccessKey and, for temporary credentials, sessionToken.
+    pub credentials_ref: LocalRef,
+    /// Where the service is, instead of AWS's own address for the region, e.g. 'http://localhost:4566'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048), extend("x-kubernetes-validations" = rules(&[(
+        "self.matches('^https?://[^ /#?{}]+/?$')",
+        "an endpoint of an AWS service is http:// or https:// with a host and maybe a port: e.g. 'http://localhost:4566'",
+    )])))]
+    pub endpoint: Option<String>,
+}
+
+/// What HTTP APIs can call of AWS beside functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum AwsSubtype {
+    #[serde(rename = "EventBridge-PutEvents")]
+    EventBridgePutEvents,
+    #[serde(rename = "SQS-SendMessage")]
+    SqsSendMessage,
+    #[serde(rename = "SQS-ReceiveMessage")]
+    SqsReceiveMessage,
+    #[serde(rename = "SQS-DeleteMessage")]
+    SqsDeleteMessage,
+    #[serde(rename = "SQS-PurgeQueue")]
+    SqsPurgeQueue,
+    #[serde(rename = "AppConfig-GetConfiguration")]
+    AppConfigGetConfiguration,
+    #[serde(rename = "Kinesis-PutRecord")]
+    KinesisPutRecord,
+    #[serde(rename = "StepFunctions-StartExecution")]
+    StepFunctionsStartExecution,
+    #[serde(rename = "StepFunctions-StartSyncExecution")]
+    StepFunctionsStartSyncExecution,
+    #[serde(rename = "StepFunctions-StopExecution")]
+    StepFunctionsStopExecution,
+}
+
+impl AwsSubtype {
+    /// As written in objects.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EventBridgePutEvents => "EventBridge-PutEvents",
+            Self::SqsSendMessage => "SQS-SendMessage",
+            Self::SqsReceiveMessage => "SQS-ReceiveMessage",
+            Self::SqsDeleteMessage => "SQS-DeleteMessage",
+            Self::SqsPurgeQueue => "SQS-PurgeQueue",
+            Self::AppConfigGetConfiguration => "AppConfig-GetConfiguration",
+            Self::KinesisPutRecord => "Kinesis-PutRecord",
+            Self::StepFunctionsStartExecution => "StepFunctions-StartExecution",
+            Self::StepFunctionsStartSyncExecution => "StepFunctions-StartSyncExecution",
+            Self::StepFunctionsStopExecution => "StepFunctions-StopExecution",
+        }
+    }
+}
+
+/// A function: pods of a service, a URL, or a function of the Lambda service by its ARN.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules(&[(
-    "has(self.service) != has(self.endpoint)",
-    "a function is found in exactly one way: set one of service and endpoint",
+    "has(self.functionArn) ? !has(self.service) : has(self.service) != has(self.endpoint)",
+    "a function is found in exactly one way: set one of service, endpoint and functionArn; beside functionArn, endpoint is where the Lambda service is",
+), (
+    "has(self.functionArn) == has(self.credentialsRef)",
+    "credentialsRef signs calls of a functionArn: set both or none",
 )])))]
 pub struct LambdaTarget {
     /// A Service of the same namespace whose pods speak the invoke protocol.
@@ -218,8 +283,20 @@ pub struct LambdaTarget {
     /// Name of the function in the invoke path /2015-03-31/functions/{functionName}/invocations; AWS's base images
     /// expect 'function'.
     #[serde(default = "default_function_name")]
-    #[schemars(length(min = 1, max = 140), regex(pattern = "^[A-Za-z0-9_.:$-]+$"))]
+    #[schemars(length(min = 1, max = 255), regex(pattern = "^[A-Za-z0-9_.:${}-]+$"))]
     pub function_name: String,
+    /// A function of the Lambda service, with version or alias after it if wanted. Stage variables may stand in name, version and alias:
+    /// 'arn:aws:lambda:eu-west-1:123456789012:function:${stageVariables.fn}'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = rules(&[(
+        "self.matches('^arn:[a-z0-9-]+:(lambda|apigateway):[a-z0-9-]+:[^ ?#]+$')",
+        "a functionArn is that of a Lambda function: e.g. 'arn:aws:lambda:eu-west-1:123456789012:function:orders'",
+    )])))]
+    pub function_arn: Option<String>,
+    /// A Secret of the same namespace with accessKeyId, secretAccessKey and, for temporary credentials, sessionToken: they sign calls of
+    /// functionArn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_ref: Option<LocalRef>,
 }
 
 /// The only name that the runtime interface emulator answers to.

@@ -27,8 +27,8 @@ pub use authorizer::{Authorizer, AuthorizerSpec, JwtConfiguration, LambdaAuthori
 pub use definitions::{all, yaml};
 pub use http_api::{BasePath, ConfigMapKeyRef, Cors, EndpointType, HttpApi, HttpApiSpec, Limits, OpenApi};
 pub use integration::{
-    CaKind, CaRef, HttpTarget, Integration, IntegrationSpec, IntegrationType, LambdaService, LambdaTarget, Method,
-    PayloadFormatVersion, ServiceTarget, Tls,
+    AwsSubtype, AwsTarget, CaKind, CaRef, HttpTarget, Integration, IntegrationSpec, IntegrationType, LambdaService,
+    LambdaTarget, Method, PayloadFormatVersion, ServiceTarget, Tls,
 };
 pub use reference::{ApiKind, ApiRef, LocalRef};
 pub use route::{AuthorizationType, Route, RouteSpec};

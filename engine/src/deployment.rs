@@ -4,9 +4,12 @@
 //! else (promises P1 and P3). The controller compiles before it publishes, the proxy before it serves; both by this code.
 
 mod backend;
+mod function;
 mod stage;
 
-pub use backend::{Backend, Destination, HttpCall, Integration, LambdaCall, OutgoingPath};
+pub(crate) use backend::parse_origin;
+pub use backend::{Backend, Destination, HttpCall, Integration, OutgoingPath};
+pub use function::{FunctionSigning, LambdaCall};
 pub use stage::{Call, RoutePolicy, Stage};
 
 use crate::cors::Cors;

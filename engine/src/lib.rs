@@ -3,12 +3,14 @@
 //! * [`snapshot`] is what travels from controller to proxy.
 //! * [`cors`], [`jwt`], [`throttle`], [`mapping`], [`forward`] and [`lambda`] decide the steps of a request in that order.
 //! * [`meter`] counts what customers of usage plans use, over all proxies.
+//! * [`aws`] writes and signs the requests to AWS services.
 //! * [`reject`] is every error that the gateway itself answers.
 //! * [`route`], [`template`] and [`deployment`] are what a snapshot is compiled into.
 //! * [`context`] holds the facts of a request and its outcome, [`access_log`] writes them.
 //! * [`request_id`], [`trace`], [`time`], [`ip`] and [`percent`] are small forms that many parts share.
 
 pub mod access_log;
+pub mod aws;
 pub mod context;
 pub mod cors;
 pub mod deployment;
@@ -26,6 +28,7 @@ pub mod policy;
 pub mod reject;
 pub mod request_id;
 pub mod route;
+pub mod secret;
 pub mod snapshot;
 pub mod template;
 pub mod throttle;

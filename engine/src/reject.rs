@@ -58,6 +58,8 @@ pub enum Reject {
     IntegrationTlsFailure,
     /// The backend's answer is not HTTP, or is over the limit (H-HTTP-16).
     IntegrationBadResponse,
+    /// There are no keys to sign a call of an AWS service with (H-AWS-9).
+    CredentialsMissing,
     /// There is no snapshot yet.
     ServiceUnavailable,
 }
@@ -89,7 +91,7 @@ impl Fault {
 
 impl Reject {
     /// Every member, for metrics that exist from the start and for tests.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::UnknownHost,
@@ -116,6 +118,7 @@ impl Reject {
         Self::IntegrationUnreachable,
         Self::IntegrationTlsFailure,
         Self::IntegrationBadResponse,
+        Self::CredentialsMissing,
         Self::ServiceUnavailable,
     ];
 
@@ -136,6 +139,7 @@ impl Reject {
             | Self::RefusedRoute
             | Self::UnknownBehaviour
             | Self::UndefinedVariable
+            | Self::CredentialsMissing
             | Self::AuthorizerFailure
             | Self::IntegrationTlsFailure
             | Self::IntegrationBadResponse => 500,
@@ -180,7 +184,8 @@ impl Reject {
             | Self::FunctionThrottled
             | Self::IntegrationUnreachable
             | Self::IntegrationTlsFailure
-            | Self::IntegrationBadResponse => "INTEGRATION_FAILURE",
+            | Self::IntegrationBadResponse
+            | Self::CredentialsMissing => "INTEGRATION_FAILURE",
             Self::BadRequest
             | Self::UnknownHost
             | Self::NotFound
@@ -220,9 +225,11 @@ impl Reject {
             | Self::IntegrationUnreachable
             | Self::IntegrationTlsFailure
             | Self::IntegrationBadResponse => Fault::Upstream,
-            Self::NoIntegration | Self::RefusedRoute | Self::UnknownBehaviour | Self::UndefinedVariable => {
-                Fault::Configuration
-            }
+            Self::NoIntegration
+            | Self::RefusedRoute
+            | Self::UnknownBehaviour
+            | Self::UndefinedVariable
+            | Self::CredentialsMissing => Fault::Configuration,
             Self::MeterUnavailable | Self::ServiceUnavailable => Fault::Gateway,
         }
     }
@@ -256,6 +263,7 @@ impl Reject {
             Self::IntegrationUnreachable => "integration_unreachable",
             Self::IntegrationTlsFailure => "integration_tls_failure",
             Self::IntegrationBadResponse => "integration_bad_response",
+            Self::CredentialsMissing => "credentials_missing",
             Self::ServiceUnavailable => "service_unavailable",
         }
     }

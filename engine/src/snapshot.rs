@@ -23,6 +23,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::secret::Secret;
 pub use plans::{ApiKey, FailureMode, KeyShard, Plan, PlanQuota, PlanStage, PlanThrottle, QuotaPeriod};
 
 /// The version of these types. Raised only when an older reader could not do the right thing by ignoring what it
@@ -103,8 +104,7 @@ pub enum Line {
 }
 
 /// Names one unit: `deployment/{hash}`, `stage/{apiId}/{stage}`, `endpoints/{namespace}/{service}:{port}`,
-/// `plan/{namespace}/{name}`, `keys/{part}`,
-/// `link/{namespace}/{name}`.
+/// `plan/{namespace}/{name}`, `keys/{part}`, `link/{namespace}/{name}`, `credentials/{apiId}/{namespace}/{secret}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnitId(String);
@@ -145,6 +145,11 @@ impl UnitId {
         Self(format!("link/{}/{}", link.namespace, link.name))
     }
 
+    /// The unit of the keys in a Secret, for one API.
+    pub fn credentials(api_id: &str, secret: &SecretName) -> Self {
+        Self(format!("credentials/{api_id}/{secret}"))
+    }
+
     /// The name as it travels.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -173,6 +178,8 @@ pub enum Unit {
     Keys(KeyShard),
     /// What a VpcLink opens; `Route::requires` of those who use it says `vpcLink`.
     Link(Link),
+    /// Keys that sign calls of AWS services.
+    Credentials(Credentials),
     /// A unit of a newer controller; acknowledged and ignored.
     #[serde(other)]
     Unknown,
@@ -428,6 +435,8 @@ pub enum Backend {
     Http(HttpBackend),
     /// A function behind the Lambda invoke protocol (section 3.2).
     Lambda(LambdaBackend),
+    /// An action of an AWS service (section 3.7).
+    Aws(AwsBackend),
     /// A kind this proxy does not know: 500.
     #[serde(other)]
     Unknown,
@@ -479,6 +488,52 @@ pub struct LambdaBackend {
     pub payload_format_version: PayloadFormatVersion,
 }
 
+/// `integration.aws`; its parameters are [`Integration::request_parameters`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AwsBackend {
+    /// `SQS-SendMessage` and the like (H-AWS-2).
+    pub subtype: String,
+    /// Whose keys sign.
+    pub credentials: SecretName,
+    /// `http://` or `https://` with host and port, in place of the service's own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+}
+
+/// A Secret that holds `accessKeyId`, `secretAccessKey` and maybe `sessionToken`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for SecretName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Keys that sign calls of AWS services. A unit of its own: no deployment holds a secret, and new keys change no deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Credentials {
+    /// The API whose integrations may use them.
+    pub api_id: String,
+    /// Where they come from.
+    pub secret: SecretName,
+    /// `AKIA…`.
+    pub access_key_id: String,
+    /// What signs.
+    pub secret_access_key: Secret,
+    /// Of temporary credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<Secret>,
+}
+
 /// Where a function is invoked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
@@ -493,6 +548,20 @@ pub enum LambdaEndpoint {
         /// `http://` or `https://`, without the invoke path.
         url: String,
     },
+    /// The Lambda service.
+    #[serde(rename_all = "camelCase")]
+    Aws {
+        /// Either form of H-INT-12, with stage variables in name, version and alias.
+        function_arn: String,
+        /// Whose keys sign.
+        credentials: SecretName,
+        /// Base URL in place of the service's own address.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        endpoint: Option<String>,
+    },
+    /// A way this proxy does not know: the route answers 500.
+    #[serde(other)]
+    Unknown,
 }
 
 /// The shape of a function's event and result.

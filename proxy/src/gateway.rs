@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 use tollgate_engine::deployment::Stage;
-use tollgate_engine::snapshot::ApiIdentity;
+use tollgate_engine::snapshot::{ApiIdentity, Credentials, SecretName, UnitId};
 
 use crate::authorize::answers::Answers;
 use crate::jwks::JwksEntry;
@@ -32,6 +32,8 @@ pub(crate) struct Gateway {
     pub(crate) plans: Plans,
     /// By the slot of [`Target::Linked`]; without an entry no link grants it.
     pub(crate) links: FxHashMap<u64, Arc<Balancer>>,
+    /// Keys that sign calls of AWS services, by their units.
+    pub(crate) credentials: HashMap<UnitId, Arc<Credentials>>,
 }
 
 /// An API with its stages.
@@ -124,15 +126,14 @@ impl Gateway {
             ids.insert(api_id.as_str().into(), number);
         }
         let services = services.into_iter().collect();
-        Self {
-            apis,
-            prefixes,
-            ids,
-            base_domain: base_domain.to_ascii_lowercase().into(),
-            services,
-            plans: Plans::default(),
-            links: FxHashMap::default(),
-        }
+        let base_domain = base_domain.to_ascii_lowercase().into();
+        let (plans, links, credentials) = (Plans::default(), FxHashMap::default(), HashMap::new());
+        Self { apis, prefixes, ids, base_domain, services, plans, links, credentials }
+    }
+
+    /// The keys that an integration of an API signs with.
+    pub(crate) fn credentials(&self, api_id: &str, secret: &SecretName) -> Option<&Arc<Credentials>> {
+        self.credentials.get(&UnitId::credentials(api_id, secret))
     }
 
     /// The API for a host and path (H-DOM-3, design section 2); `None` is 403 (H-DOM-4).

@@ -4,6 +4,7 @@
 //! `integrate` wait for anything.
 
 mod admit;
+mod aws;
 mod custom;
 mod facts;
 mod integrate;

@@ -143,6 +143,13 @@ impl Publication {
         let slot = |id: &UnitId| slots.get(id).map(|stage| stage.served.slot.0);
         gateway.plans = state.plans.compile(units.iter(), slot, &mut report);
         gateway.links = self.links(state, units, &mut reports);
+        gateway.credentials = units
+            .iter()
+            .filter_map(|(id, held)| match &held.unit {
+                Unit::Credentials(credentials) => Some((id.clone(), Arc::new(credentials.clone()))),
+                _ => None,
+            })
+            .collect();
         let gateway = Arc::new(gateway);
         state.links.sweep();
         state.services.sweep();
@@ -174,6 +181,15 @@ impl Publication {
             let destination = match call.as_ref().map(|call| &call.backend) {
                 Ok(Backend::Http(http)) => &http.destination,
                 Ok(Backend::Lambda(lambda)) => &lambda.destination,
+                Ok(Backend::Aws(aws)) => match &aws.endpoint {
+                    Some(endpoint) => endpoint,
+                    None => {
+                        // The name is that of the region, which a request may choose.
+                        let tls = self.client_tls(&wire.source, Some(&BackendTls::default()), "", &mut problems);
+                        targets.push(Target::Origin { tls });
+                        continue;
+                    }
+                },
                 Err(_) => {
                     targets.push(Target::Origin { tls: None });
                     continue;

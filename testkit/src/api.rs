@@ -16,6 +16,7 @@ pub struct Api {
     pub plans: Vec<Value>,
     /// Whole units beside those of the API.
     pub more: Vec<Value>,
+    pub credentials: Vec<Value>,
 }
 
 impl Api {
@@ -54,6 +55,7 @@ impl Api {
             endpoints: Vec::new(),
             plans: Vec::new(),
             more: Vec::new(),
+            credentials: Vec::new(),
         }
     }
 
@@ -113,6 +115,18 @@ impl Api {
         self
     }
 
+    /// Keys in the Secret `shop/{secret}`.
+    pub fn credentials(mut self, secret: &str, access_key_id: &str) -> Self {
+        self.credentials.push(json!({
+            "apiId": "abc123",
+            "secret": {"namespace": "shop", "name": secret},
+            "accessKeyId": access_key_id,
+            "secretAccessKey": "s3cret",
+            "sessionToken": "t0ken",
+        }));
+        self
+    }
+
     pub fn units(&self) -> Vec<Unit> {
         let deployment = serde_json::from_value(self.deployment.clone()).unwrap();
         let hash = ContentHash::of(&deployment as &Deployment);
@@ -125,6 +139,9 @@ impl Api {
                 stage["deployment"] = hash.as_str().into();
             }
             units.push(Unit::Stage(serde_json::from_value(stage).unwrap()));
+        }
+        for credentials in &self.credentials {
+            units.push(Unit::Credentials(serde_json::from_value(credentials.clone()).unwrap()));
         }
         for endpoints in &self.endpoints {
             units.push(Unit::Endpoints(serde_json::from_value(endpoints.clone()).unwrap()));

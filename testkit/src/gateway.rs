@@ -163,6 +163,7 @@ fn complete(units: &[Unit]) -> Batch {
                 (UnitId::deployment(&hash), hash)
             }
             Unit::Stage(stage) => (UnitId::stage(&stage.api.api_id, &stage.stage_name), hash),
+            Unit::Credentials(keys) => (UnitId::credentials(&keys.api_id, &keys.secret), hash),
             Unit::Endpoints(endpoints) => (UnitId::endpoints(&endpoints.service), hash),
             Unit::Plan(plan) => (UnitId::plan(&plan.source), hash),
             Unit::Keys(keys) => {

@@ -7,6 +7,7 @@ use tollgate_engine::deployment;
 use tollgate_engine::snapshot::{Authorization, Authorizer, AuthorizerCheck, Backend, ServicePort};
 
 use crate::backend::{self, Place};
+use crate::credentials;
 use crate::outcome::Outcome;
 use crate::{ObjectRef, Verdict, World};
 
@@ -40,9 +41,11 @@ pub(crate) fn evaluate(world: &World, object: &ObjectRef, spec: &AuthorizerSpec)
         return Outcome::invalid(all.join("; "));
     }
     let place = Place { namespace: &object.namespace, source: object.source(), path: "spec.lambda.function" };
-    let resolved = service_of(&authorizer).map_or_else(Verdict::resolved, |port| {
-        backend::missing_service(world, &place, port, "until then routes that use it answer 500")
-    });
+    let service = service_of(&authorizer)
+        .map(|port| backend::missing_service(world, &place, port, "until then routes that use it answer 500"));
+    let keys = credentials::of_authorizer(&authorizer)
+        .map(|secret| credentials::verdict(world, "spec.lambda.function.credentialsRef", secret));
+    let resolved = service.or(keys).unwrap_or_else(Verdict::resolved);
     Outcome { resolved, ..Outcome::good(Arc::new(authorizer)) }
 }
 

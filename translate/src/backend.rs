@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tollgate_crds::{HttpTarget, IntegrationSpec, LambdaTarget, PayloadFormatVersion, ServiceTarget, Tls};
+use tollgate_crds::{
+    AwsTarget, HttpTarget, IntegrationSpec, LambdaTarget, LocalRef, PayloadFormatVersion, ServiceTarget, Tls,
+};
+use tollgate_engine::aws::AwsCall;
 use tollgate_engine::deployment::Deployment;
 use tollgate_engine::mapping::Mapping;
 use tollgate_engine::snapshot::{
-    self, ApiIdentity, BackendTls, ContentHash, HttpBackend, Integration, LambdaBackend, LambdaEndpoint, LinkName,
-    ServiceBackend, ServicePort,
+    self, ApiIdentity, AwsBackend, BackendTls, ContentHash, HttpBackend, Integration, LambdaBackend, LambdaEndpoint,
+    LinkName, SecretName, ServiceBackend, ServicePort,
 };
 use tollgate_engine::template::Template;
 
+use crate::credentials;
 use crate::endpoints::{Missing, look_up};
 use crate::outcome::Outcome;
 use crate::world::{certificates_object, link_object};
@@ -30,7 +34,7 @@ impl Backend {
         let template = match &content.backend {
             snapshot::Backend::Service(service) => service.path.as_deref(),
             snapshot::Backend::Http(http) => Some(http.uri.as_str()),
-            snapshot::Backend::Lambda(_) | snapshot::Backend::Unknown => None,
+            snapshot::Backend::Lambda(_) | snapshot::Backend::Aws(_) | snapshot::Backend::Unknown => None,
         };
         let template = template.and_then(|text| Template::parse(text).ok());
         Arc::new(Self { content, template })
@@ -39,6 +43,19 @@ impl Backend {
     /// The service whose pods answer.
     pub(crate) fn service(&self) -> Option<&ServicePort> {
         service_of(&self.content)
+    }
+
+    /// The Secret whose keys sign.
+    pub(crate) fn credentials(&self) -> Option<&SecretName> {
+        credentials::of_integration(&self.content)
+    }
+
+    /// Whether the service and the keys that it needs are there.
+    pub(crate) fn resolved(&self, world: &World, place: &Place<'_>, field: &str) -> Verdict {
+        let service = self.service().map(|port| service_verdict(world, place, port));
+        let keys =
+            self.credentials().map(|secret| credentials::verdict(world, &format!("{}{field}", place.path), secret));
+        service.or(keys).unwrap_or_else(Verdict::resolved)
     }
 
     /// Refuses placeholders that the route has no variable for (H-HTTP-2).
@@ -61,7 +78,7 @@ pub(crate) fn service_of(integration: &Integration) -> Option<&ServicePort> {
 pub(crate) fn function_service(function: &LambdaBackend) -> Option<&ServicePort> {
     match &function.endpoint {
         LambdaEndpoint::Service { service } => Some(service),
-        LambdaEndpoint::Url { .. } => None,
+        LambdaEndpoint::Url { .. } | LambdaEndpoint::Aws { .. } | LambdaEndpoint::Unknown => None,
     }
 }
 
@@ -83,14 +100,15 @@ pub(crate) fn evaluate(world: &World, place: &Place<'_>, spec: &IntegrationSpec)
         Err((reason, message)) => return Outcome::unresolved(reason, message),
     };
     let method = spec.method.fixed().map(str::to_owned);
-    let parts = match (&spec.service, &spec.http, &spec.lambda) {
-        (Some(service), None, None) => match linked(world, place, spec, service) {
+    let parts = match (&spec.service, &spec.http, &spec.lambda, &spec.aws) {
+        (Some(service), None, None, None) => match linked(world, place, spec, service) {
             Ok((port, link)) => service_backend(path, service, port, link, method, tls),
             Err((reason, message)) => return Outcome::unresolved(reason, message),
         },
-        (None, Some(http), None) => http_backend(path, http, method, tls),
-        (None, None, Some(lambda)) => lambda_backend(place, lambda, spec.payload_format_version),
-        _ => Err(format!("{path} has no target or several: set exactly one of service, http and lambda")),
+        (None, Some(http), None, None) => http_backend(path, http, method, tls),
+        (None, None, Some(lambda), None) => lambda_backend(place, lambda, spec.payload_format_version),
+        (None, None, None, Some(aws)) => Ok((aws_backend(place, aws), None)),
+        _ => Err(format!("{path} has no target or several: set exactly one of service, http, lambda and aws")),
     };
     let (backend, template) = match parts {
         Ok(parts) => parts,
@@ -103,16 +121,51 @@ pub(crate) fn evaluate(world: &World, place: &Place<'_>, spec: &IntegrationSpec)
         ));
     };
     let (request_parameters, response_parameters) = (spec.request_parameters.clone(), spec.response_parameters.clone());
-    if let Err(error) = Mapping::compile(&request_parameters, &response_parameters) {
-        return Outcome::invalid(format!("{path}.{error}"));
+    if let Err(message) = check_parameters(&backend, &request_parameters, &response_parameters) {
+        return Outcome::invalid(format!("{path}.{message}"));
     }
     let source = place.source.clone();
     let content = Integration { source, timeout_in_millis, backend, request_parameters, response_parameters };
     if let Some(problem) = first_problem(&content) {
         return Outcome::invalid(format!("{path}: {problem}"));
     }
-    let resolved = service_of(&content).map_or_else(Verdict::resolved, |port| service_verdict(world, place, port));
-    Outcome { resolved, ..Outcome::good(Arc::new(Backend { content, template })) }
+    let backend = Backend { content, template };
+    let resolved = backend.resolved(
+        world,
+        place,
+        if spec.aws.is_some() { ".aws.credentialsRef" } else { ".lambda.credentialsRef" },
+    );
+    Outcome { resolved, ..Outcome::good(Arc::new(backend)) }
+}
+
+/// Parameters of an AWS service are its own (H-AWS-1); all others map requests.
+fn check_parameters(
+    backend: &snapshot::Backend,
+    request: &BTreeMap<String, String>,
+    responses: &BTreeMap<String, BTreeMap<String, String>>,
+) -> Result<(), String> {
+    let none = BTreeMap::new();
+    let mapped = match backend {
+        snapshot::Backend::Aws(aws) => {
+            AwsCall::compile(aws, request)?;
+            &none
+        }
+        _ => request,
+    };
+    Mapping::compile(mapped, responses).map(drop).map_err(|error| error.to_string())
+}
+
+fn aws_backend(place: &Place<'_>, target: &AwsTarget) -> snapshot::Backend {
+    let AwsTarget { subtype, credentials_ref, endpoint } = target;
+    snapshot::Backend::Aws(AwsBackend {
+        subtype: subtype.name().to_owned(),
+        credentials: secret_name(place, credentials_ref),
+        endpoint: endpoint.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
+    })
+}
+
+fn secret_name(place: &Place<'_>, secret: &LocalRef) -> SecretName {
+    SecretName { namespace: place.namespace.to_owned(), name: secret.name.clone() }
 }
 
 /// What keeps proxies from running it, by their own conversion.
@@ -167,10 +220,23 @@ fn http_backend(path: &str, target: &HttpTarget, method: Option<String>, tls: Op
 
 /// The function of `target`; `version` is 2.0 when absent.
 pub(crate) fn lambda_backend(place: &Place<'_>, target: &LambdaTarget, version: Option<PayloadFormatVersion>) -> Parts {
-    let endpoint = match (&target.service, &target.endpoint) {
-        (Some(service), None) => LambdaEndpoint::Service { service: service_port(place, &service.name, service.port) },
-        (None, Some(url)) => LambdaEndpoint::Url { url: url.trim_end_matches('/').to_owned() },
-        _ => return Err(format!("{}.lambda: set exactly one of service and endpoint", place.path)),
+    let url = target.endpoint.as_ref().map(|url| url.trim_end_matches('/').to_owned());
+    let endpoint = match (&target.service, url, &target.function_arn) {
+        (Some(service), None, None) => {
+            LambdaEndpoint::Service { service: service_port(place, &service.name, service.port) }
+        }
+        (None, Some(url), None) => LambdaEndpoint::Url { url },
+        (None, endpoint, Some(function_arn)) => {
+            let Some(secret) = &target.credentials_ref else {
+                return Err(format!(
+                    "{}: functionArn needs credentialsRef: name a Secret with keys for AWS",
+                    place.path
+                ));
+            };
+            let (function_arn, credentials) = (function_arn.clone(), secret_name(place, secret));
+            LambdaEndpoint::Aws { function_arn, credentials, endpoint }
+        }
+        _ => return Err(format!("{}.lambda: set exactly one of service, endpoint and functionArn", place.path)),
     };
     let payload_format_version = match version.unwrap_or(PayloadFormatVersion::V2) {
         PayloadFormatVersion::V1 => snapshot::PayloadFormatVersion::V1,

@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
 
-use tollgate_engine::snapshot::{ContentHash, Deployment, ServicePort, Unit};
+use tollgate_engine::snapshot::{ContentHash, Deployment, SecretName, ServicePort, Unit};
 
-use crate::authorizer;
 use crate::backend::service_of;
+use crate::{authorizer, credentials};
 
 /// A unit as JSON, and the hash of that.
 #[derive(Clone, Debug)]
@@ -32,22 +32,32 @@ pub(crate) struct Built {
     pub(crate) content: Content,
     /// Whose endpoints it needs.
     pub(crate) services: BTreeSet<ServicePort>,
+    /// Whose keys it signs with.
+    pub(crate) secrets: BTreeSet<SecretName>,
     /// The keys of its routes.
     pub(crate) keys: HashSet<Arc<str>>,
     parsed: OnceLock<Deployment>,
 }
 
 impl Built {
-    pub(crate) fn new(content: Content, services: BTreeSet<ServicePort>, keys: HashSet<Arc<str>>) -> Self {
-        Self { content, services, keys, parsed: OnceLock::new() }
+    pub(crate) fn new(
+        content: Content,
+        services: BTreeSet<ServicePort>,
+        secrets: BTreeSet<SecretName>,
+        keys: HashSet<Arc<str>>,
+    ) -> Self {
+        Self { content, services, secrets, keys, parsed: OnceLock::new() }
     }
 
     /// A deployment that an earlier controller built.
     pub(crate) fn restored(deployment: Deployment) -> Arc<Self> {
         let deciding = deployment.authorizers.values().filter_map(authorizer::service_of);
         let services = deployment.integrations.values().filter_map(service_of).chain(deciding).cloned().collect();
+        let signing = deployment.authorizers.values().filter_map(credentials::of_authorizer);
+        let secrets =
+            deployment.integrations.values().filter_map(credentials::of_integration).chain(signing).cloned().collect();
         let keys = deployment.routes.iter().map(|route| route.key.as_str().into()).collect();
-        Arc::new(Self::new(Content::of(&Unit::Deployment(deployment)), services, keys))
+        Arc::new(Self::new(Content::of(&Unit::Deployment(deployment)), services, secrets, keys))
     }
 
     pub(crate) fn hash(&self) -> &ContentHash {

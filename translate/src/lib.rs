@@ -14,6 +14,7 @@ mod authorizer;
 mod backend;
 mod changes;
 mod content;
+mod credentials;
 mod document;
 mod endpoints;
 mod link;

@@ -48,6 +48,7 @@ reasons! {
     AuthorizerNotAccepted: "The Authorizer that authorizerRef names was refused and never had an accepted version.",
     ServiceNotFound: "The Service does not exist in the namespace. The route is served and answers 503 until it does.",
     ServicePortNotFound: "The Service has no such port. The route is served and answers 503 until it has.",
+    CredentialsNotFound: "The Secret with the keys for AWS does not exist or lacks them. The route is served and answers 500 until it has them.",
     CertificatesNotFound: "The ConfigMap, the Secret or its key does not exist.",
     CertificatesInvalid: "The key of the ConfigMap or Secret holds no PEM certificate.",
     VpcLinkNotFound: "The VpcLink that vpcLinkRef names does not exist.",

@@ -14,10 +14,10 @@ use tollgate_engine::snapshot::{
 
 use crate::api::ApiPart;
 use crate::arrange::Slot;
-use crate::authorizer;
 use crate::backend::Backend;
 use crate::content::{Built, Content};
 use crate::route::{IntegrationUse, RoutePart};
+use crate::{authorizer, credentials};
 
 /// What a route adds to the JSON.
 #[derive(Clone, Debug)]
@@ -105,6 +105,14 @@ pub(crate) fn deployment(identity: &ApiIdentity, api: &ApiPart, routes: &[Placed
     integrations.dedup_by(|a, b| a.0 == b.0);
     let json = assemble(identity, api, &names.authorizers, &integrations, &pieces);
     let parts = routes.iter().filter_map(|placed| placed.slot.part());
+    let secrets = parts
+        .clone()
+        .flat_map(|part| {
+            let deciding = part.authorizer.as_deref().and_then(credentials::of_authorizer);
+            part.integration.backend().and_then(|backend| backend.credentials()).into_iter().chain(deciding)
+        })
+        .cloned()
+        .collect();
     let services: HashSet<&ServicePort> = parts
         .flat_map(|part| {
             let deciding = part.authorizer.as_deref().and_then(authorizer::service_of);
@@ -112,7 +120,7 @@ pub(crate) fn deployment(identity: &ApiIdentity, api: &ApiPart, routes: &[Placed
         })
         .collect();
     let keys = routes.iter().filter_map(|placed| placed.slot.key()).map(|key| Arc::clone(&key.text)).collect();
-    Arc::new(Built::new(Content::of_json(json), services.into_iter().cloned().collect(), keys))
+    Arc::new(Built::new(Content::of_json(json), services.into_iter().cloned().collect(), secrets, keys))
 }
 
 /// What names mean to the current versions of routes; last versions that mean something else get names of their own.

@@ -161,10 +161,8 @@ fn shared_integration(world: &World, shared: &impl Shared, object: &ObjectRef) -
     match shared.integration(object) {
         Some(backend) => {
             let mut outcome = Outcome::good(IntegrationUse::Shared(name.clone(), Arc::clone(&backend)));
-            if let Some(port) = backend.service() {
-                let place = Place { namespace: &object.namespace, source: String::new(), path: "spec.integrationRef" };
-                outcome.resolved = backend::service_verdict(world, &place, port);
-            }
+            let place = Place { namespace: &object.namespace, source: String::new(), path: "spec.integrationRef" };
+            outcome.resolved = backend.resolved(world, &place, "");
             outcome
         }
         None => Outcome::unresolved(

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use tollgate_crds::{
-    ApiDeploymentSpec, ApiKeySpec, AuthorizerSpec, CaKind, CaRef, HttpApiSpec, IntegrationSpec, RouteSpec, StageSpec,
-    UsagePlanSpec, VpcLinkRef, VpcLinkSpec,
+    ApiDeploymentSpec, ApiKeySpec, AuthorizerSpec, CaKind, CaRef, HttpApiSpec, IntegrationSpec, LambdaTarget,
+    RouteSpec, StageSpec, UsagePlanSpec, VpcLinkRef, VpcLinkSpec,
 };
 
+use crate::credentials::SigningKeys;
 use crate::document::is_made;
 use crate::endpoints::{ServicePorts, SlicePart};
 use crate::plans::KeyValue;
@@ -32,6 +33,7 @@ pub struct World {
     services: Table<ServicePorts>,
     slices: Table<SlicePart>,
     certificates: Table<Certificates>,
+    signing_keys: Table<SigningKeys>,
     documents: Table<Texts>,
     targets: BTreeMap<ObjectRef, Vec<ObjectRef>>,
     referrers: BTreeMap<ObjectRef, BTreeSet<ObjectRef>>,
@@ -99,9 +101,8 @@ impl World {
                     .then(|| self.moved(reference, targets))
             }
             Object::Authorizer(o) => {
-                let service = o.spec.lambda.as_ref().and_then(|lambda| lambda.function.service.as_ref());
-                let targets = service.map(|service| ObjectRef::new(Kind::Service, &reference.namespace, &service.name));
-                let targets = targets.into_iter().collect();
+                let function = o.spec.lambda.iter().map(|lambda| &lambda.function);
+                let targets = function.flat_map(|function| function_targets(&reference.namespace, function)).collect();
                 put(&mut self.authorizers, reference.clone(), Item::new(&o.metadata, o.spec))
                     .then(|| self.moved(reference, targets))
             }
@@ -161,11 +162,18 @@ impl World {
                 let strings = o.string_data.unwrap_or_default().into_iter().map(|(key, text)| (key, text.into_bytes()));
                 let entries: BTreeMap<String, Vec<u8>> = binary.chain(strings).collect();
                 let values = entries.iter().map(|(key, value)| (key.clone(), KeyValue::of(value))).collect();
+                let keys_changed = match SigningKeys::of(&entries) {
+                    Some(keys) => {
+                        let item = Item { generation: 0, ..Item::new(&o.metadata, keys) };
+                        put(&mut self.signing_keys, reference.clone(), item)
+                    }
+                    None => self.signing_keys.remove(&reference).is_some(),
+                };
                 let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok().and_then(certificates);
                 let certificates = entries.into_iter().map(|(key, value)| (key, text(value))).collect();
                 let values = put(&mut self.key_values, reference.clone(), Item::new(&o.metadata, values));
                 let certificates = put(&mut self.certificates, reference.clone(), Item::new(&o.metadata, certificates));
-                (values || certificates).then(|| self.moved(reference, Vec::new()))
+                (values || keys_changed || certificates).then(|| self.moved(reference, Vec::new()))
             }
         }
         .is_some()
@@ -188,6 +196,7 @@ impl World {
             Kind::ConfigMap | Kind::Secret => {
                 self.key_values.remove(object);
                 self.documents.remove(object);
+                self.signing_keys.remove(object);
                 self.certificates.remove(object).is_some()
             }
         };
@@ -302,6 +311,10 @@ impl World {
         self.documents.get(object)
     }
 
+    pub(crate) fn signing_keys(&self, secret: &ObjectRef) -> Option<&Arc<Item<SigningKeys>>> {
+        self.signing_keys.get(secret)
+    }
+
     pub(crate) fn certificates(&self, object: &ObjectRef) -> Option<&Arc<Item<Certificates>>> {
         self.certificates.get(object)
     }
@@ -413,16 +426,24 @@ fn route_targets(route: &ObjectRef, spec: &RouteSpec) -> Vec<ObjectRef> {
 }
 
 fn integration_targets(namespace: &str, spec: &IntegrationSpec) -> Vec<ObjectRef> {
-    let service = spec.service.as_ref().map(|service| &service.name);
-    let function = spec.lambda.as_ref().and_then(|lambda| lambda.service.as_ref()).map(|service| &service.name);
+    let named = |kind, name: &str| ObjectRef::new(kind, namespace, name);
     let link = spec.vpc_link_ref.as_ref().map(|to| link_object(namespace, to));
     let of_service = link.as_ref().map_or(namespace, |link| &link.namespace);
-    let services = service.into_iter().chain(function).map(|name| ObjectRef::new(Kind::Service, of_service, name));
+    let service = spec.service.iter().map(|service| ObjectRef::new(Kind::Service, of_service, &service.name));
+    let function = spec.lambda.iter().flat_map(|lambda| function_targets(namespace, lambda));
+    let keys = spec.aws.iter().map(|aws| named(Kind::Secret, &aws.credentials_ref.name));
     let certificates = spec.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref());
-    let mut targets: Vec<ObjectRef> =
-        services.chain(certificates.map(|ca| certificates_object(namespace, ca))).collect();
+    let certificates = certificates.map(|ca| certificates_object(namespace, ca));
+    let mut targets: Vec<ObjectRef> = service.chain(function).chain(keys).chain(certificates).collect();
     targets.extend(link);
     targets
+}
+
+fn function_targets(namespace: &str, function: &LambdaTarget) -> Vec<ObjectRef> {
+    let named = |kind, name: &str| ObjectRef::new(kind, namespace, name);
+    let service = function.service.iter().map(|service| named(Kind::Service, &service.name));
+    let keys = function.credentials_ref.iter().map(|secret| named(Kind::Secret, &secret.name));
+    service.chain(keys).collect()
 }
 
 /// The object that a `vpcLinkRef` names.

@@ -1,14 +1,16 @@
 //! Integrations as they run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use http::uri::PathAndQuery;
 
+use super::function::{LambdaCall, LambdaTemplate};
+use crate::aws::AwsCall;
 use crate::mapping::Mapping;
 use crate::route::RouteKey;
-use crate::snapshot::{self, BackendTls, LinkName, PayloadFormatVersion, ServicePort};
+use crate::snapshot::{self, BackendTls, LinkName, ServicePort};
 use crate::template::{Template, TemplateError};
 
 /// A backend and how to call it, before a stage's variables are filled in.
@@ -34,7 +36,8 @@ pub(super) enum BackendTemplate {
         method: Option<http::Method>,
         tls: Option<BackendTls>,
     },
-    Lambda(LambdaCall),
+    Lambda(LambdaTemplate),
+    Aws(Arc<AwsCall>),
 }
 
 /// A backend ready to be called.
@@ -44,6 +47,8 @@ pub enum Backend {
     Http(HttpCall),
     /// The request becomes an event, the result a response.
     Lambda(LambdaCall),
+    /// The request becomes a call of an AWS service, whose answer passes through.
+    Aws(Arc<AwsCall>),
 }
 
 /// Where a call goes.
@@ -91,23 +96,15 @@ pub enum OutgoingPath {
     Template(Template),
 }
 
-/// A call of a function.
-#[derive(Clone, Debug)]
-pub struct LambdaCall {
-    /// Where the invoke protocol is spoken.
-    pub destination: Destination,
-    /// `/2015-03-31/functions/{functionName}/invocations`, below the base URL's path.
-    pub path: PathAndQuery,
-    /// Shape of event and result.
-    pub version: PayloadFormatVersion,
-}
-
 impl Integration {
     /// Compiles what travelled. The error names value, rule and fix.
     pub(super) fn compile(wire: &snapshot::Integration) -> Result<Self, String> {
         let snapshot::Integration { source: _, timeout_in_millis, backend, request_parameters, response_parameters } =
             wire;
-        let mapping = Mapping::compile(request_parameters, response_parameters).map_err(|error| error.to_string())?;
+        // Those of an AWS service are parameters of its action (H-MAP-8).
+        let none = BTreeMap::new();
+        let mapped = if matches!(backend, snapshot::Backend::Aws(_)) { &none } else { request_parameters };
+        let mapping = Mapping::compile(mapped, response_parameters).map_err(|error| error.to_string())?;
         let backend = match backend {
             snapshot::Backend::Service(service) => {
                 let snapshot::ServiceBackend { service, path, method, tls, link } = service;
@@ -135,7 +132,8 @@ impl Integration {
                 }
                 BackendTemplate::Http { origin, path, method: parse_method(method.as_deref())?, tls: tls.clone() }
             }
-            snapshot::Backend::Lambda(lambda) => BackendTemplate::Lambda(LambdaCall::compile(lambda)?),
+            snapshot::Backend::Lambda(lambda) => BackendTemplate::Lambda(LambdaTemplate::compile(lambda)?),
+            snapshot::Backend::Aws(aws) => BackendTemplate::Aws(Arc::new(AwsCall::compile(aws, request_parameters)?)),
             snapshot::Backend::Unknown => {
                 return Err("the kind of backend is not known to this version of the proxy: upgrade it".to_owned());
             }
@@ -148,7 +146,9 @@ impl Integration {
     pub(super) fn check_variables(&self, key: &RouteKey) -> Result<(), TemplateError> {
         let template = match &self.backend {
             BackendTemplate::Service { path: Some(path), .. } | BackendTemplate::Http { path, .. } => path,
-            BackendTemplate::Service { path: None, .. } | BackendTemplate::Lambda(_) => return Ok(()),
+            BackendTemplate::Service { path: None, .. } | BackendTemplate::Lambda(_) | BackendTemplate::Aws(_) => {
+                return Ok(());
+            }
         };
         let known: Vec<&str> = key.path().map(|path| path.variables().collect()).unwrap_or_default();
         template.check_variables(known.iter().copied())
@@ -166,28 +166,8 @@ fn parse_method(method: Option<&str>) -> Result<Option<http::Method>, String> {
     }
 }
 
-impl LambdaCall {
-    /// Compiles what travelled. The error names value, rule and fix.
-    pub(crate) fn compile(lambda: &snapshot::LambdaBackend) -> Result<Self, String> {
-        let snapshot::LambdaBackend { endpoint, function_name, payload_format_version } = lambda;
-        let (destination, base) = match endpoint {
-            snapshot::LambdaEndpoint::Service { service } => {
-                (Destination::Service { service: service.clone(), tls: None, link: None }, "")
-            }
-            snapshot::LambdaEndpoint::Url { url } => {
-                let path = url.splitn(4, '/').nth(3).map_or("", |path| &url[url.len() - path.len() - 1..]);
-                let origin = &url[..url.len() - path.len()];
-                (parse_origin(origin, None).map_err(|error| format!("endpoint: {error}"))?, path.trim_end_matches('/'))
-            }
-        };
-        let path = format!("{base}/2015-03-31/functions/{function_name}/invocations");
-        let path = path.parse().map_err(|_| format!("functionName: {function_name:?} cannot stand in a path"))?;
-        Ok(Self { destination, path, version: *payload_format_version })
-    }
-}
-
 /// `https://host[:port]`, nothing after it.
-pub(super) fn parse_origin(text: &str, tls: Option<&BackendTls>) -> Result<Destination, String> {
+pub(crate) fn parse_origin(text: &str, tls: Option<&BackendTls>) -> Result<Destination, String> {
     let (https, rest) = text
         .strip_prefix("https://")
         .map(|rest| (true, rest))

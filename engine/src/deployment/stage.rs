@@ -141,7 +141,8 @@ fn call(integration: &Integration, variables: &BTreeMap<String, String>) -> Resu
                 path: OutgoingPath::Template(path.with_stage(variables).map_err(|error| error.to_string())?),
             })
         }
-        BackendTemplate::Lambda(lambda) => Backend::Lambda(lambda.clone()),
+        BackendTemplate::Lambda(lambda) => Backend::Lambda(lambda.with_stage(variables)?),
+        BackendTemplate::Aws(aws) => Backend::Aws(Arc::clone(aws)),
     };
     Ok(Call { timeout: integration.timeout, backend, mapping: integration.mapping.clone() })
 }

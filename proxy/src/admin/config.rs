@@ -31,6 +31,7 @@ fn in_short(view: &View, id: &UnitId, held: &Held) -> Value {
             "source": stage.source,
             "deployment": stage.deployment,
         }),
+        Unit::Credentials(credentials) => json!({ "accessKeyId": credentials.access_key_id }),
         Unit::Endpoints(endpoints) => json!({ "endpoints": endpoints.endpoints.len() }),
         Unit::Plan(plan) => json!({ "quota": plan.quota, "throttle": plan.throttle, "stages": plan.stages.len() }),
         Unit::Keys(keys) => json!({ "keys": keys.keys.len() }),
@@ -57,6 +58,7 @@ fn redact(value: &mut Value) {
         Value::Object(members) => {
             for (name, member) in members {
                 match (name.as_str(), &mut *member) {
+                    ("secretAccessKey" | "sessionToken", secret) => *secret = "(redacted)".into(),
                     ("stageVariables", Value::Object(variables)) => {
                         for (_, variable) in variables {
                             *variable = "(redacted)".into();

@@ -118,7 +118,14 @@ async fn ask(
     write_authorizer_event(call.version, facts, identity, arn, &mut event);
     let (addresses, tls) =
         integrate::addresses(gateway, &call.destination, function.target, (facts.source_ip, facts.headers));
-    let request = integrate::invocation(call, event);
+    let keys = match &call.signing {
+        Some(signing) => Some(gateway.credentials(facts.api_id, &signing.credentials).ok_or_else(|| {
+            let text = format!("Secret {} has no keys to sign the call with", signing.credentials);
+            failed(Reject::AuthorizerFailure, &text)
+        })?),
+        None => None,
+    };
+    let request = integrate::invocation(call, event, keys.map(|keys| &**keys), facts.received_ms / 1000);
     let broken = |error: &dyn std::error::Error| {
         let text = format!("the authorizer's function could not be called: {}", integrate::describe(error));
         failed(Reject::AuthorizerFailure, &text)

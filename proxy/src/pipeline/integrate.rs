@@ -1,5 +1,6 @@
 //! The call of the integration and its answer (H-FLOW-1, step 12).
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -19,7 +20,9 @@ use tollgate_engine::lambda::{self, FunctionResponse};
 use tollgate_engine::mapping::RequestChange;
 use tollgate_engine::reject::Reject;
 use tollgate_engine::route::decoded_variables;
+use tollgate_engine::snapshot::Credentials;
 
+use super::aws;
 use super::mapping::{self, Original};
 use super::prepare::{Addresses, FunctionRequest, Kind, Prepared};
 use super::{Stop, facts};
@@ -64,6 +67,7 @@ impl Reply {
 /// Calls the integration.
 pub(super) async fn send(prepared: Prepared<'_>, worker: &Worker, record: &mut Record) -> Result<Reply, Stop> {
     let Prepared { timeout, addresses, tls, payload_bytes, mapping, kind } = prepared;
+    let tls = tls.as_deref();
     let sent = Instant::now();
     let timeout = tokio::time::Instant::from_std(sent + timeout);
     let result = match kind {
@@ -182,7 +186,7 @@ pub(super) fn addresses<'s>(
             (linked.map_or(Addresses::NotLinked, Addresses::Linked), tls.as_ref())
         }
         (Destination::Origin { host, port, .. }, gateway::Target::Origin { tls }) => {
-            (Addresses::Name { host, port: *port }, tls.as_ref())
+            (Addresses::Name { host: Cow::Borrowed(host), port: *port }, tls.as_ref())
         }
         _ => unreachable!("targets are made from the calls' destinations, one for one"),
     }
@@ -245,7 +249,7 @@ async fn invoke(
     payload_bytes: u64,
     record: &mut Record,
 ) -> Result<Reply, Reject> {
-    let FunctionRequest { mut head, body, trace, route, path, mapping } = *function;
+    let FunctionRequest { mut head, body, trace, route, path, mapping, keys } = *function;
     let body = collect(body, payload_bytes).await?;
     record.request_bytes = body.len() as u64;
     let original = Original {
@@ -273,7 +277,7 @@ async fn invoke(
     };
     let mut event = Vec::new();
     lambda::write_event(call.version, &facts, &body, &mut event)?;
-    let request = invocation(call, event);
+    let request = invocation(call, event, keys.as_deref(), record.received_ms / 1000);
     let exchanged = exchange(worker, addresses, tls, request).await;
     let (response, lease) = flatten(Ok(exchanged), worker, None, record)?;
     let (head, incoming) = response.into_parts();
@@ -299,9 +303,16 @@ async fn invoke(
     }
 }
 
-pub(super) fn invocation(call: &LambdaCall, event: Vec<u8>) -> Box<Request<UpstreamBody>> {
+/// The invocation of a function with its event; of a function of the Lambda service signed with `keys`, at `seconds` since 1970.
+pub(super) fn invocation(
+    call: &LambdaCall,
+    event: Vec<u8>,
+    keys: Option<&Credentials>,
+    seconds: u64,
+) -> Box<Request<UpstreamBody>> {
+    let event = Bytes::from(event);
     let length = event.len();
-    let mut request = Request::new(UpstreamBody::Full(Some(event.into())));
+    let mut request = Request::new(UpstreamBody::Full(Some(event.clone())));
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_11;
     *request.uri_mut() = call.path.clone().into();
@@ -315,6 +326,9 @@ pub(super) fn invocation(call: &LambdaCall, event: Vec<u8>) -> Box<Request<Upstr
     let headers = request.headers_mut();
     headers.insert(HOST, host);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let (Some(signing), Some(keys)) = (&call.signing, keys) {
+        aws::sign_invocation(headers, call.path.as_str(), &event, keys, &signing.region, seconds);
+    }
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     Box::new(request)
 }

@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
 use tokio::time::Instant;
-use tollgate_engine::deployment::Target;
+use tollgate_engine::deployment::{Backend, Call, Target};
 use tollgate_engine::forward;
 use tollgate_engine::mapping::{self, Mapping, RequestChange};
 use tollgate_engine::reject::Reject;
@@ -20,8 +20,9 @@ use crate::record::Record;
 /// Whether a mapping of the route reads the request's body.
 pub(super) fn needs_body(matched: &Matched<'_>) -> bool {
     let Target::Integration(number) = matched.route().target else { return false };
-    let call = matched.served.stage.calls[number].as_ref();
-    call.ok().and_then(|call| call.mapping.as_ref()).is_some_and(|mapping| mapping.needs_request_body())
+    let Ok(Call { mapping, backend, .. }) = &matched.served.stage.calls[number] else { return false };
+    mapping.as_ref().is_some_and(|mapping| mapping.needs_request_body())
+        || matches!(backend, Backend::Aws(aws) if aws.needs_body())
 }
 
 /// Reads the whole body, which then goes on in one piece.

@@ -1,5 +1,6 @@
 //! From an accepted request to the call of its integration (H-FLOW-1, steps 10 to 12).
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,11 +13,12 @@ use tollgate_engine::deployment::{Backend, Call, Destination, HttpCall, LambdaCa
 use tollgate_engine::forward::{self, DEFAULT_VIA, Onward};
 use tollgate_engine::mapping::Mapping;
 use tollgate_engine::reject::Reject;
+use tollgate_engine::snapshot::Credentials;
 use tollgate_engine::trace::{AmznTrace, TRACEPARENT, TRACESTATE};
 
 use super::admit::{Authorized, Matched};
 use super::mapping::{self, Original};
-use super::{Arrived, Stop, integrate};
+use super::{Arrived, Stop, aws, integrate};
 use crate::body::{ClientBody, Passed, UpstreamBody};
 use crate::client_io::Connection;
 use crate::gateway::{Gateway, Tls};
@@ -27,7 +29,7 @@ use crate::upstream::Linked;
 pub(super) struct Prepared<'s> {
     pub(super) timeout: Duration,
     pub(super) addresses: Addresses<'s>,
-    pub(super) tls: Option<&'s Tls>,
+    pub(super) tls: Option<Cow<'s, Tls>>,
     pub(super) payload_bytes: u64,
     pub(super) mapping: Option<&'s Mapping>,
     pub(super) kind: Kind<'s>,
@@ -49,6 +51,8 @@ pub(super) struct FunctionRequest<'s> {
     pub(super) route: &'s Route,
     pub(super) path: super::locate::StagePath,
     pub(super) mapping: Option<&'s Mapping>,
+    /// For functions of the Lambda service.
+    pub(super) keys: Option<Arc<Credentials>>,
 }
 
 /// Where the backend is.
@@ -56,7 +60,7 @@ pub(super) enum Addresses<'s> {
     /// Ready endpoints of a service.
     Known(Arc<[SocketAddr]>),
     /// A name, still to be resolved.
-    Name { host: &'s str, port: u16 },
+    Name { host: Cow<'s, str>, port: u16 },
     /// Endpoints behind a link, which chooses among them.
     Linked(Box<Linked>),
     /// No link opens the service to the API.
@@ -97,6 +101,11 @@ pub(super) fn call<'s>(
     let destination = match backend {
         Backend::Http(http) => &http.destination,
         Backend::Lambda(lambda) => &lambda.destination,
+        Backend::Aws(call) => {
+            let aws::Ready { request, addresses, tls } = aws::call(&matched, call, target, gateway, &arrived, record)?;
+            let kind = Kind::Http { request: Box::new(request), passed: None };
+            return Ok(Prepared { timeout, addresses, tls, payload_bytes, mapping, kind });
+        }
     };
     let client = (record.source_ip, &arrived.head.headers);
     let (addresses, tls) = integrate::addresses(gateway, destination, target, client);
@@ -108,10 +117,16 @@ pub(super) fn call<'s>(
         Backend::Lambda(lambda) => {
             let route = matched.route();
             let Arrived { head, body, .. } = *arrived;
-            let function = FunctionRequest { head, body, trace, route, path: matched.path, mapping };
+            let api_id = &matched.served.stage.api.api_id;
+            let signing = lambda.signing.as_ref();
+            let keys = signing.map(|signing| aws::credentials(gateway, api_id, &signing.credentials, record));
+            let keys = keys.transpose()?;
+            let function = FunctionRequest { head, body, trace, route, path: matched.path, mapping, keys };
             Kind::Function { call: lambda, function: Box::new(function) }
         }
+        Backend::Aws(_) => unreachable!("prepared above"),
     };
+    let tls = tls.map(Cow::Borrowed);
     Ok(Prepared { timeout, addresses, tls, payload_bytes, mapping, kind })
 }
 

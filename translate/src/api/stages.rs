@@ -1,6 +1,6 @@
 //! The stages of an API: what each of them serves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tollgate_engine::snapshot::{self, ApiIdentity, ContentHash, Unit, UnitId};
@@ -12,7 +12,7 @@ use crate::content::{Built, Content};
 use crate::outcome::Outcome;
 use crate::stage::{self, Follows, StagePart};
 use crate::world::Item;
-use crate::{Kind, ObjectRef, ObjectVerdict, Reason, Requirement, Serving};
+use crate::{Kind, ObjectRef, ObjectVerdict, Reason, Requirement, Serving, credentials};
 
 /// What is known of a stage.
 #[derive(Debug, Default)]
@@ -95,6 +95,14 @@ impl ApiState {
             .filter_map(|state| state.served.as_ref())
             .flat_map(|built| built.services.iter().cloned())
             .collect();
+        if let Some(identity) = &self.identity {
+            let served = self.stages.values().filter_map(|state| state.served.as_ref());
+            let secrets: BTreeSet<_> = served.flat_map(|built| &built.secrets).collect();
+            changes.units.extend(secrets.into_iter().filter_map(|secret| {
+                let unit = credentials::unit(scope.world, &identity.api_id, secret)?;
+                Some((UnitId::credentials(&identity.api_id, secret), Content::of(&unit)))
+            }));
+        }
         verdicts
     }
 
