@@ -154,11 +154,14 @@ impl Cluster {
         }
     }
 
-    /// Deletes all objects of our kinds in a namespace.
+    /// Deletes all objects of our kinds in a namespace, by pages: the API server gives up a request that takes a minute.
     pub async fn delete_ours(&self, namespace: &str) -> Result<()> {
+        let page = ListParams::default().limit(500);
         for kind in tollgate_crds::KINDS {
             let api = self.api(&json!({"apiVersion": tollgate_crds::API_VERSION, "kind": kind}), namespace)?;
-            api.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+            while !api.list_metadata(&page).await?.items.is_empty() {
+                api.delete_collection(&DeleteParams::default(), &page).await?;
+            }
         }
         Ok(())
     }

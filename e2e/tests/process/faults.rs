@@ -80,6 +80,8 @@ async fn frozen_proxy(shared: &Shared) -> Result<()> {
 async fn silent_api_server(shared: &Shared) -> Result<()> {
     let mut world = World::start(shared).await?;
     let before = world.answers_of_all().await?;
+    // What it restarts with; nobody can check its token meanwhile.
+    world.proxies[0].saved("GET /three").await?;
     shared.plane().freeze_api_server()?;
     let during = async {
         world.proxies[0].restart()?;
