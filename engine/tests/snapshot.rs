@@ -105,7 +105,7 @@ fn lines_of_every_release_run() {
 #[test]
 fn what_is_not_known_closes_one_route_alone() {
     assert_eq!(read::<Line>("new op", &json!({"op": "sing", "song": 1})), Line::Unknown);
-    assert_eq!(read::<Unit>("new unit", &json!({"kind": "plan", "rate": 1})), Unit::Unknown);
+    assert_eq!(read::<Unit>("new unit", &json!({"kind": "palmistry", "rate": 1})), Unit::Unknown);
     assert_eq!(read::<Authorization>("new type", &json!({"type": "PALM", "reader": "left"})), Authorization::Unknown);
     assert_eq!(read::<RouteTarget>("new target", &json!({"type": "mock", "status": 200})), RouteTarget::Unknown);
     assert_eq!(read::<Backend>("new backend", &json!({"type": "queue", "url": "q"})), Backend::Unknown);
