@@ -109,8 +109,10 @@ pub(crate) fn run(options: &Options) -> ExitCode {
                 suite.check("tidy", tidy::run);
                 suite.check("generated files", || generate::run(&generate::Options { check: true }));
             }
-            Level::Unit => suite
-                .tests("unit", &mut shell::cargo(&["test", "--locked", "--workspace", "--exclude", "tollgate-e2e"])),
+            Level::Unit => suite.tests(
+                "unit",
+                &mut shell::cargo(&["test", "--locked", "--workspace", "--exclude", "tollgate-e2e", "--no-fail-fast"]),
+            ),
             Level::Fuzz => suite.fuzz(*fuzz_seconds),
             Level::Process | Level::Http | Level::Aws | Level::Node => suite.end_to_end(*level),
         }
