@@ -1,10 +1,11 @@
 //! etcd and kube-apiserver on loopback, as processes: everything of Kubernetes that is an API, and nothing that runs pods.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::{Cluster, Process, eventually, programs};
@@ -118,13 +119,24 @@ impl ControlPlane {
 /// Good on loopback, for the life of a test.
 const ADMIN_TOKEN: &str = "admin-of-a-test";
 
-/// Ports that nobody listens on. Another process may take one before it is used; the start then fails and says so.
+/// Ports that nobody listens on. They lie below those that systems give away by themselves, and no other call in this process gets them,
+/// so only a program that asks for one of them can take it before it is used; the start then fails and says so.
 pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    // All are held until all are found, so that they differ.
-    let held: Vec<TcpListener> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    let start = std::process::id().wrapping_mul(61);
     let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&held) {
-        *port = listener.local_addr()?.port();
+    let mut tried = 0;
+    for port in &mut ports {
+        loop {
+            *port = u16::try_from(FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT)?;
+            if TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok() {
+                break;
+            }
+            tried += 1;
+            ensure!(tried < COUNT, "no port from {FIRST} to {} is free", FIRST + COUNT - 1);
+        }
     }
     Ok(ports)
 }

@@ -15,7 +15,7 @@ mod issuer;
 mod readme;
 
 pub use api::{Api, function, http, service};
-pub use backend::{Identity, backend, echo, invoked, raw_backend, tls_backend, unused_address};
+pub use backend::{Identity, address_for_a_program, backend, echo, invoked, raw_backend, tls_backend, unused_address};
 pub use client::{Client, Reply};
 pub use gateway::{Gateway, unit_set};
 pub use http2::Http2Client;
