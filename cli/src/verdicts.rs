@@ -1,6 +1,7 @@
 //! What translation says about objects, as problems with file and line.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tollgate_translate::{Changes, Kind, Object as Translated, ObjectRef, ObjectVerdict, Translator};
@@ -67,6 +68,8 @@ impl Judge {
 
     /// Translates what changed.
     pub fn translate(&mut self) -> Changes {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.translator.set_time(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
         let changes = self.translator.translate();
         for verdict in &changes.verdicts {
             self.verdicts.insert(verdict.object.clone(), verdict.clone());

@@ -124,13 +124,16 @@ impl Publisher {
                 if let Some(fetches) = &mut start.fetches {
                     fetches.remove(&object);
                 }
-                match found {
+                // Names are looked up every few seconds, so here the end of a certificate is noticed in time.
+                let aged = self.translator.set_time(unix_seconds());
+                let changed = match found {
                     // It may have become unwanted while it was looked up.
                     Some(found) if self.translator.world().is_referenced(&object) => {
                         self.translator.world_mut().apply(*found)
                     }
                     _ => self.translator.world_mut().delete(&object),
-                }
+                };
+                changed || aged
             }
         }
     }
@@ -253,6 +256,7 @@ impl Publisher {
         if !self.published.load(Ordering::Relaxed) {
             self.restorer.restore(&self.board, &mut self.translator);
         }
+        self.translator.set_time(unix_seconds());
         let timer = self.metrics.translate.seconds.start_timer();
         let changes = self.translator.translate();
         timer.observe_duration();
@@ -293,6 +297,10 @@ impl Start {
         let fetched = self.fetches.as_ref().is_some_and(BTreeSet::is_empty);
         self.lists == 0 && (fetched || self.give_up.is_some_and(|give_up| now >= give_up))
     }
+}
+
+fn unix_seconds() -> i64 {
+    k8s_openapi::jiff::Timestamp::now().as_second()
 }
 
 async fn until(due: Option<Instant>) {

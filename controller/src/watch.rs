@@ -17,7 +17,9 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
-use tollgate_crds::{ApiDeployment, ApiKey, Authorizer, HttpApi, Integration, Route, Stage, UsagePlan, VpcLink};
+use tollgate_crds::{
+    ApiDeployment, ApiKey, ApiMapping, Authorizer, DomainName, HttpApi, Integration, Route, Stage, UsagePlan, VpcLink,
+};
 use tollgate_translate::{Kind, Object, ObjectRef};
 use tracing::{Instrument, info_span, warn};
 
@@ -96,7 +98,7 @@ pub fn start(client: &Client, namespaces: &[String], metrics: &WatchMetrics, to:
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
     };
-    let count = scopes.len() * 12;
+    let count = scopes.len() * 14;
     for scope in scopes {
         let starter = Starter { client, scope, metrics, to };
         starter.objects::<HttpApi>(Kind::HttpApi);
@@ -108,6 +110,8 @@ pub fn start(client: &Client, namespaces: &[String], metrics: &WatchMetrics, to:
         starter.objects::<UsagePlan>(Kind::UsagePlan);
         starter.objects::<ApiKey>(Kind::ApiKey);
         starter.objects::<VpcLink>(Kind::VpcLink);
+        starter.objects::<DomainName>(Kind::DomainName);
+        starter.objects::<ApiMapping>(Kind::ApiMapping);
         starter.objects::<Service>(Kind::Service);
         starter.objects::<EndpointSlice>(Kind::EndpointSlice);
         let records = watcher::Config::default().labels(RECORD_LABEL);

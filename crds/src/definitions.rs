@@ -6,7 +6,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::{Map, Value};
 
-use crate::{ApiDeployment, ApiKey, Authorizer, HttpApi, Integration, Route, Stage, UsagePlan, VpcLink};
+use crate::{
+    ApiDeployment, ApiKey, ApiMapping, Authorizer, DomainName, HttpApi, Integration, Route, Stage, UsagePlan, VpcLink,
+};
 
 /// The definitions of all kinds, in the order of [`crate::KINDS`].
 pub fn all() -> Vec<CustomResourceDefinition> {
@@ -20,6 +22,8 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         UsagePlan::crd(),
         ApiKey::crd(),
         VpcLink::crd(),
+        DomainName::crd(),
+        ApiMapping::crd(),
     ];
     all.into_iter().map(finish).collect()
 }
@@ -87,6 +91,13 @@ fn columns(kind: &str) -> Vec<CustomResourceColumnDefinition> {
         "Stage" => &[
             ("Api", "string", ".spec.apiRef.name"),
             ("Stage", "string", ".spec.stageName"),
+            ("Endpoint", "string", ".status.apiEndpoint"),
+        ],
+        "DomainName" => &[("Domain", "string", ".spec.domainName"), ("Endpoint", "string", ".status.apiEndpoint")],
+        "ApiMapping" => &[
+            ("Domain", "string", ".spec.domainNameRef.name"),
+            ("Key", "string", ".spec.apiMappingKey"),
+            ("Stage", "string", ".spec.stageRef.name"),
             ("Endpoint", "string", ".status.apiEndpoint"),
         ],
         "ApiDeployment" => &[

@@ -10,6 +10,7 @@ mod api_deployment;
 mod api_key;
 mod authorizer;
 mod definitions;
+mod domain_name;
 mod http_api;
 mod integration;
 mod reference;
@@ -25,6 +26,10 @@ pub use api_deployment::{ApiDeployment, ApiDeploymentSpec, ApiDeploymentStatus, 
 pub use api_key::{ApiKey, ApiKeySpec, KeyValueSource, SecretKeyRef};
 pub use authorizer::{Authorizer, AuthorizerSpec, JwtConfiguration, LambdaAuthorizerType, LambdaConfiguration};
 pub use definitions::{all, yaml};
+pub use domain_name::{
+    ApiMapping, ApiMappingSpec, DomainName, DomainNameRef, DomainNameSpec, InvokeApi, MatchBasePaths, MatchHeader,
+    MatchHeaders, MutualTlsAuthentication, RoutingAction, RoutingCondition, RoutingMode, RoutingRule, SecurityPolicy,
+};
 pub use http_api::{BasePath, ConfigMapKeyRef, Cors, EndpointType, HttpApi, HttpApiSpec, Limits, OpenApi};
 pub use integration::{
     AwsSubtype, AwsTarget, CaKind, CaRef, HttpTarget, Integration, IntegrationSpec, IntegrationType, LambdaService,
@@ -47,5 +52,16 @@ pub const VERSION: &str = "v1alpha1";
 /// `apiVersion` of all kinds.
 pub const API_VERSION: &str = "tollgate.dev/v1alpha1";
 /// The kinds, as in `kind:`.
-pub const KINDS: [&str; 9] =
-    ["HttpApi", "Route", "Integration", "Authorizer", "Stage", "ApiDeployment", "UsagePlan", "ApiKey", "VpcLink"];
+pub const KINDS: [&str; 11] = [
+    "HttpApi",
+    "Route",
+    "Integration",
+    "Authorizer",
+    "Stage",
+    "ApiDeployment",
+    "UsagePlan",
+    "ApiKey",
+    "VpcLink",
+    "DomainName",
+    "ApiMapping",
+];

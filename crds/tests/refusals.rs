@@ -124,3 +124,80 @@ fn a_status_is_dropped_as_the_api_server_does() {
     );
     assert_eq!(object.get("status"), None);
 }
+
+fn refuses(kind: &str, spec: &serde_json::Value) -> bool {
+    let object = serde_json::json!({"apiVersion": "tollgate.dev/v1alpha1", "kind": kind, "metadata": {"name": "x"}, "spec": spec});
+    !refuse("x", &object, None).is_empty()
+}
+
+/// Proves H-APM-2.
+#[test]
+fn keys_of_mappings_have_a_fixed_alphabet() {
+    let refused = |key: &str| {
+        refuses(
+            "ApiMapping",
+            &serde_json::json!({"domainNameRef": {"name": "d"}, "stageRef": {"name": "s"}, "apiMappingKey": key}),
+        )
+    };
+    for key in ["", "v1", "orders/v1/items", "aZ09$-_.+!*'()", &"k".repeat(300)] {
+        assert!(!refused(key), "{key}");
+    }
+    for key in ["/", "/v1", "v1/", "a//b", "a b", "a%20b", "a?b", "a#b", "é", "a/../b", &"k".repeat(301)] {
+        assert!(refused(key), "{key}");
+    }
+}
+
+/// Proves H-RULE-2, H-RULE-3, H-RULE-4, H-RULE-5, H-RULE-6.
+#[test]
+fn conditions_of_routing_rules_have_fixed_forms() {
+    let refused = |condition: serde_json::Value| {
+        let rule = serde_json::json!({"name": "r", "priority": 1_000_000, "conditions": [condition], "actions": [{"invokeApi": {"stageRef": {"name": "s"}}}]});
+        refuses(
+            "DomainName",
+            &serde_json::json!({"domainName": "a.example", "routingMode": "ROUTING_RULE_ONLY", "routingRules": [rule]}),
+        )
+    };
+    let header =
+        |name: &str, glob: &str| serde_json::json!({"matchHeaders": {"anyOf": [{"header": name, "valueGlob": glob}]}});
+    for glob in ["abc", "*abc", "abc*", "*abc*", "a?b-!#$%&'.^_`|~", &"v".repeat(127), &format!("*{}*", "v".repeat(39))]
+    {
+        assert!(!refused(header("x-version", glob)), "{glob}");
+    }
+    for glob in ["", "*", "**", "a*b", "a b", "a/b", &"v".repeat(128), &format!("*{}*", "v".repeat(40))] {
+        assert!(refused(header("x-version", glob)), "{glob}");
+    }
+    for name in [
+        "Authorization",
+        "AUTHORIZATION",
+        "access-control-request-method",
+        "x-amzn-trace-id",
+        "x-apigw-api-id",
+        "x-restAPI",
+        "Via",
+    ] {
+        assert!(refused(header(name, "a")), "{name}");
+    }
+    assert!(!refused(header("Authorization-Kind", "a")));
+    assert!(!refused(header(&"n".repeat(39), "a")) && refused(header(&"n".repeat(40), "a")));
+    let path = |path: &str| serde_json::json!({"matchBasePaths": {"anyOf": [path]}});
+    assert!(!refused(path("orders/v1")) && !refused(path(&"p".repeat(127))));
+    assert!(refused(path(&"p".repeat(128))) && refused(path("/orders")) && refused(path("a:b")));
+}
+
+/// Proves H-DOM-1, H-TLS-1, H-RULE-1, H-MTLS-11.
+#[test]
+fn a_domain_name_takes_what_is_documented() {
+    let refused = |field: &str, value: serde_json::Value| {
+        let mut spec = serde_json::json!({"domainName": "api.example.com"});
+        spec[field] = value;
+        refuses("DomainName", &spec)
+    };
+    for name in ["a.example", "*.example.com", "xn--bcher-kva.example", "localhost-2", "1a.example"] {
+        assert!(!refused("domainName", name.into()), "{name}");
+    }
+    for mode in ["API_MAPPING_ONLY", "ROUTING_RULE_ONLY", "ROUTING_RULE_THEN_API_MAPPING"] {
+        assert!(!refused("routingMode", mode.into()));
+    }
+    assert!(!refused("securityPolicy", "TLS_1_2".into()) && refused("securityPolicy", "TLS_1_0".into()));
+    assert!(!refused("ownershipVerificationCertificateArn", "arn:aws:acm:eu-west-1:1:certificate/x".into()));
+}

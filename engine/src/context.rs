@@ -1,5 +1,9 @@
 //! The facts of one request and of its outcome, and the `$context` variables that are made of them (H-LOG-7).
 
+mod domain;
+
+pub use domain::{DomainFacts, DomainVariable};
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -54,6 +58,8 @@ pub struct Facts<'a> {
     pub api_key_id: Option<&'a str>,
     /// What the route's authorizer found.
     pub authorizer: Option<CallerFacts<'a>>,
+    /// The custom domain that the client called; `None` on default endpoints.
+    pub domain: Option<DomainFacts<'a>>,
 }
 
 /// What parameter mapping changed of a function's event beside headers and query. `$context` knows nothing of it.
@@ -114,6 +120,11 @@ impl<'a> Facts<'a> {
         name.split_once('.').map_or(name, |(first, _)| first)
     }
 
+    /// The path as the client sent it: on a custom domain it holds the mapping key and no stage (H-EV1-4).
+    pub fn client_path(&self) -> &'a str {
+        self.domain.map_or(self.path, |domain| domain.client_path)
+    }
+
     /// `$context.requestTime`.
     pub fn request_time(&self) -> LogTime {
         LogTime::from_epoch_seconds(self.received_ms / 1000)
@@ -171,6 +182,8 @@ pub enum Variable {
     AwsEndpointRequestId,
     AwsEndpointRequestId2,
     DataProcessed,
+    /// Only on custom domains.
+    Domain(DomainVariable),
     DomainName,
     DomainPrefix,
     ErrorMessage,
@@ -198,7 +211,7 @@ pub enum Variable {
 
 impl Variable {
     /// The variable of this name, without `$context.`; `None` for names without meaning and for those that have no value yet (IAM
-    /// and Cognito identities, client certificates, custom domains).
+    /// and Cognito identities).
     pub fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "accountId" => Self::AccountId,
@@ -230,9 +243,12 @@ impl Variable {
             "routeKey" => Self::RouteKey,
             "stage" => Self::Stage,
             "status" => Self::Status,
-            other => match other.strip_prefix("authorizer.")?.split_once("claims.") {
-                Some(("", claim)) => Self::AuthorizerClaim(claim.into()),
-                _ => Self::AuthorizerValue(other.strip_prefix("authorizer.")?.into()),
+            other => match other.strip_prefix("authorizer.") {
+                Some(name) => match name.strip_prefix("claims.") {
+                    Some(claim) => Self::AuthorizerClaim(claim.into()),
+                    None => Self::AuthorizerValue(name.into()),
+                },
+                None => return DomainVariable::parse(other),
             },
         })
     }
@@ -294,6 +310,7 @@ impl Variable {
             Self::AwsEndpointRequestId => Value::text(integration.request_id),
             Self::AwsEndpointRequestId2 => Value::text(integration.request_id_2),
             Self::DataProcessed => Value::Number(outcome.data_processed),
+            Self::Domain(variable) => variable.value(facts.domain.as_ref()),
             Self::DomainName => Value::Text(facts.domain_name()),
             Self::DomainPrefix => Value::Text(facts.domain_prefix()),
             Self::ErrorMessage => Value::text(outcome.reject.map(Reject::message)),

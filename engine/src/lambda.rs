@@ -194,6 +194,20 @@ impl<'o> Object<'o> {
     }
 }
 
+/// H-EV2-27.
+fn write_client_cert(cert: &crate::client_cert::ClientCert, out: &mut Vec<u8>) {
+    let mut object = Object::open(out);
+    object.string("clientCertPem", &cert.pem);
+    object.string("subjectDN", &cert.subject_dn);
+    object.string("issuerDN", &cert.issuer_dn);
+    object.string("serialNumber", &cert.serial_number);
+    let mut validity = Object::open(object.key("validity"));
+    validity.string("notBefore", &cert.not_before);
+    validity.string("notAfter", &cert.not_after);
+    validity.close();
+    object.close();
+}
+
 /// Appends `{"claims":{…},"scopes":…}`, what both formats say of a token (H-JWT-28, H-JWT-29).
 fn write_jwt(jwt: &crate::context::JwtFacts<'_>, out: &mut Vec<u8>) {
     let mut object = Object::open(out);

@@ -7,13 +7,17 @@
 //! * [`reject`] is every error that the gateway itself answers.
 //! * [`route`], [`template`] and [`deployment`] are what a snapshot is compiled into.
 //! * [`context`] holds the facts of a request and its outcome, [`access_log`] writes them.
+//! * [`domain`] finds the stage on a custom domain; [`certificate`], [`truststore`] and [`client_cert`] are about who is shown what and let in.
 //! * [`request_id`], [`trace`], [`time`], [`ip`] and [`percent`] are small forms that many parts share.
 
 pub mod access_log;
 pub mod aws;
+pub mod certificate;
+pub mod client_cert;
 pub mod context;
 pub mod cors;
 pub mod deployment;
+pub mod domain;
 pub mod forward;
 pub mod ip;
 mod json;
@@ -34,3 +38,4 @@ pub mod template;
 pub mod throttle;
 pub mod time;
 pub mod trace;
+pub mod truststore;

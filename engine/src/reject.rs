@@ -12,6 +12,14 @@ pub enum Reject {
     Unauthorized,
     /// The host belongs to no API and no domain (H-DOM-4).
     UnknownHost,
+    /// No mapping of the custom domain takes the path (H-APM-8).
+    NoMapping,
+    /// The connection was made for another custom domain (H-DOM-5).
+    DomainMismatch,
+    /// The same on HTTP/2, where browsers share connections among hosts: they try again on a new one (RFC 9110 section 7.4).
+    Misdirected,
+    /// The custom domain wants a client certificate, and this connection has none that is trusted (H-MTLS-5).
+    ClientCertificate,
     /// The token holds none of the route's scopes (H-JWT-14).
     ScopeMissing,
     /// The authorizer's function or a policy does not allow it (H-LA-17, H-IAM-3).
@@ -42,7 +50,7 @@ pub enum Reject {
     FunctionThrottled,
     /// The route has no integration (H-ROUTE-8).
     NoIntegration,
-    /// The Route object was refused and never had an accepted version.
+    /// The Route, ApiMapping or DomainName object was refused and never had an accepted version.
     RefusedRoute,
     /// The route uses something that this version of the proxy does not know.
     UnknownBehaviour,
@@ -91,10 +99,14 @@ impl Fault {
 
 impl Reject {
     /// Every member, for metrics that exist from the start and for tests.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::UnknownHost,
+        Self::NoMapping,
+        Self::DomainMismatch,
+        Self::Misdirected,
+        Self::ClientCertificate,
         Self::ScopeMissing,
         Self::Forbidden,
         Self::NotFound,
@@ -127,10 +139,17 @@ impl Reject {
         match self {
             Self::BadRequest => 400,
             Self::Unauthorized => 401,
-            Self::UnknownHost | Self::ScopeMissing | Self::Forbidden | Self::InvalidApiKey => 403,
+            Self::UnknownHost
+            | Self::NoMapping
+            | Self::DomainMismatch
+            | Self::ClientCertificate
+            | Self::ScopeMissing
+            | Self::Forbidden
+            | Self::InvalidApiKey => 403,
             Self::NotFound | Self::EndpointDisabled => 404,
             Self::PayloadTooLarge => 413,
             Self::UriTooLong => 414,
+            Self::Misdirected => 421,
             Self::TooManyRequests | Self::QuotaExceeded => 429,
             Self::HeaderFieldsTooLarge => 431,
             Self::FunctionError
@@ -188,6 +207,10 @@ impl Reject {
             | Self::CredentialsMissing => "INTEGRATION_FAILURE",
             Self::BadRequest
             | Self::UnknownHost
+            | Self::NoMapping
+            | Self::DomainMismatch
+            | Self::Misdirected
+            | Self::ClientCertificate
             | Self::NotFound
             | Self::EndpointDisabled
             | Self::UriTooLong
@@ -207,6 +230,10 @@ impl Reject {
             Self::BadRequest
             | Self::Unauthorized
             | Self::UnknownHost
+            | Self::NoMapping
+            | Self::DomainMismatch
+            | Self::Misdirected
+            | Self::ClientCertificate
             | Self::ScopeMissing
             | Self::Forbidden
             | Self::NotFound
@@ -240,6 +267,10 @@ impl Reject {
             Self::BadRequest => "bad_request",
             Self::Unauthorized => "unauthorized",
             Self::UnknownHost => "unknown_host",
+            Self::NoMapping => "no_mapping",
+            Self::DomainMismatch => "domain_mismatch",
+            Self::Misdirected => "misdirected",
+            Self::ClientCertificate => "client_certificate",
             Self::ScopeMissing => "scope_missing",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
@@ -283,6 +314,7 @@ const fn texts(status: u16) -> (&'static str, &'static str) {
         404 => pair!("Not Found"),
         413 => pair!("Request Entity Too Large"),
         414 => pair!("Request URI too long"),
+        421 => pair!("Misdirected Request"),
         429 => pair!("Too Many Requests"),
         431 => pair!("Request Header Fields Too Large"),
         503 => pair!("Service Unavailable"),
@@ -324,7 +356,10 @@ mod tests {
     #[test]
     fn no_cause_answers_405_502_or_504() {
         for reject in Reject::ALL {
-            assert!(matches!(reject.status(), 400 | 401 | 403 | 404 | 413 | 414 | 429 | 431 | 500 | 503), "{reject:?}");
+            assert!(
+                matches!(reject.status(), 400 | 401 | 403 | 404 | 413 | 414 | 421 | 429 | 431 | 500 | 503),
+                "{reject:?}"
+            );
         }
     }
 

@@ -11,6 +11,7 @@
 //!
 //! What *runs* is another type: see [`crate::deployment`].
 
+mod domain;
 mod link;
 mod plans;
 
@@ -24,6 +25,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::secret::Secret;
+pub use domain::{
+    ApiMapping, Certificate, Domain, DomainTarget, HeaderMatch, MutualTls, PrivateKey, RoutingMode, RoutingRule,
+};
 pub use plans::{ApiKey, FailureMode, KeyShard, Plan, PlanQuota, PlanStage, PlanThrottle, QuotaPeriod};
 
 /// The version of these types. Raised only when an older reader could not do the right thing by ignoring what it
@@ -104,7 +108,8 @@ pub enum Line {
 }
 
 /// Names one unit: `deployment/{hash}`, `stage/{apiId}/{stage}`, `endpoints/{namespace}/{service}:{port}`,
-/// `plan/{namespace}/{name}`, `keys/{part}`, `link/{namespace}/{name}`, `credentials/{apiId}/{namespace}/{secret}`.
+/// `plan/{namespace}/{name}`, `keys/{part}`, `link/{namespace}/{name}`, `credentials/{apiId}/{namespace}/{secret}`,
+/// `domain/{domainName}`, `certificate/{domainName}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnitId(String);
@@ -150,6 +155,16 @@ impl UnitId {
         Self(format!("credentials/{api_id}/{secret}"))
     }
 
+    /// The unit of a custom domain.
+    pub fn domain(domain_name: &str) -> Self {
+        Self(format!("domain/{domain_name}"))
+    }
+
+    /// The unit of a custom domain's certificate, apart from the domain so that each changes alone.
+    pub fn certificate(domain_name: &str) -> Self {
+        Self(format!("certificate/{domain_name}"))
+    }
+
     /// The name as it travels.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -180,6 +195,10 @@ pub enum Unit {
     Link(Link),
     /// Keys that sign calls of AWS services.
     Credentials(Credentials),
+    /// A custom domain.
+    Domain(Domain),
+    /// The certificate of a custom domain.
+    Certificate(Certificate),
     /// A unit of a newer controller; acknowledged and ignored.
     #[serde(other)]
     Unknown,

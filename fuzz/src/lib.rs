@@ -67,6 +67,7 @@ impl Request {
             route: Some(RouteFacts { key: "ANY /{proxy+}", parameters: &parameters }),
             api_key_id: None,
             authorizer: None,
+            domain: None,
         })
     }
 }

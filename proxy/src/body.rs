@@ -228,6 +228,11 @@ impl InFlight {
         connection.request_began();
         Self(Rc::clone(connection))
     }
+
+    /// Whether the connection takes no request after this one.
+    pub(crate) fn is_last(&self) -> bool {
+        self.0.is_finishing()
+    }
 }
 
 impl Drop for InFlight {

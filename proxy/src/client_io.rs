@@ -8,14 +8,18 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
 
+use tollgate_engine::client_cert::ClientCert;
 use tollgate_engine::forward::Peer;
+use tollgate_engine::truststore::Truststore;
 
 use crate::settings::ConnectionLimits;
 use crate::strict::Strict;
@@ -27,6 +31,7 @@ pub(crate) struct Connection {
     pub(crate) peer: Peer,
     /// The client's address: the TCP peer, or what the PROXY protocol said.
     client: SocketAddr,
+    security: Security,
     in_flight: Cell<u32>,
     /// Coarse second since which the rest of a refused request's body is read and thrown away, 0 when none is.
     refused_since: Cell<u32>,
@@ -38,6 +43,52 @@ pub(crate) struct Connection {
     order: Cell<Order>,
     waker: RefCell<Option<Waker>>,
     clock: Rc<Cell<u32>>,
+}
+
+/// What TLS found out about the client.
+#[derive(Debug)]
+pub(crate) enum Security {
+    /// No TLS.
+    Plain,
+    /// TLS.
+    Tls {
+        /// The custom domain that the handshake named, as its DomainName has it.
+        domain: Option<Box<str>>,
+        /// The client's certificate, on domains that ask for one.
+        client: Option<ClientIdentity>,
+    },
+}
+
+/// A client's certificate that a truststore let in.
+#[derive(Debug)]
+pub(crate) struct ClientIdentity {
+    pub(crate) facts: Rc<ClientCert>,
+    /// The client's own first.
+    chain: Vec<CertificateDer<'static>>,
+    /// Who let it in.
+    trust: RefCell<Arc<Truststore>>,
+}
+
+impl ClientIdentity {
+    /// `None` without a certificate that can be read.
+    pub(crate) fn new(chain: &[CertificateDer<'_>], trust: &Arc<Truststore>) -> Option<Self> {
+        let facts = Rc::new(ClientCert::from_der(chain.first()?)?);
+        let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        Some(Self { facts, chain, trust: RefCell::new(Arc::clone(trust)) })
+    }
+
+    /// Whether the domain's truststore lets it in; asked again when that has changed since.
+    pub(crate) fn is_trusted_by(&self, trust: &Arc<Truststore>, now: UnixTime) -> bool {
+        if Arc::ptr_eq(trust, &self.trust.borrow()) {
+            return true;
+        }
+        let Some((own, sent)) = self.chain.split_first() else { return false };
+        let trusted = trust.verify(own, sent, now).is_ok();
+        if trusted {
+            *self.trust.borrow_mut() = Arc::clone(trust);
+        }
+        trusted
+    }
 }
 
 /// What a connection is told to do.
@@ -55,6 +106,26 @@ impl Connection {
     /// The client's address without the port.
     pub(crate) fn client_ip(&self) -> IpAddr {
         self.client.ip()
+    }
+
+    /// What TLS found out.
+    pub(crate) fn security(&self) -> &Security {
+        &self.security
+    }
+
+    /// Whether the connection has TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        matches!(self.security, Security::Tls { .. })
+    }
+
+    /// Ends once what is in flight is answered.
+    pub(crate) fn finish(&self) {
+        self.give(Order::Finish);
+    }
+
+    /// Whether it was told to end.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.order.get() != Order::Serve
     }
 
     /// A request head is complete.
@@ -190,11 +261,18 @@ impl Connections {
     /// Adds a connection; it is forgotten when the handle is dropped.
     ///
     /// A `trusted` peer is a proxy whose own forwarding headers are believed.
-    pub(crate) fn add(self: &Rc<Self>, client: SocketAddr, gateway: SocketAddr, trusted: bool) -> Handle {
+    pub(crate) fn add(
+        self: &Rc<Self>,
+        client: SocketAddr,
+        gateway: SocketAddr,
+        trusted: bool,
+        security: Security,
+    ) -> Handle {
         let connection = Rc::new(Connection {
             // HTTP APIs speak HTTPS; a plain listener reports the same (H-FLOW-2).
             peer: Peer::new(client.ip(), gateway.ip(), "https", trusted),
             client,
+            security,
             in_flight: Cell::new(0),
             refused_since: Cell::new(0),
             last_byte: Cell::new(self.clock.get()),

@@ -16,11 +16,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use crate::body::ReplyBody;
-use crate::client_io::{ClientIo, ClientStream, Connection, Order};
+use crate::client_io::{ClientIdentity, ClientIo, ClientStream, Connection, Order, Security};
 use crate::metrics::Counter;
 use crate::pipeline;
 use crate::proxy_protocol::{self, Malformed, Parsed, V2_MAX};
@@ -59,7 +60,7 @@ async fn connect(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, kind:
         }
         Err(error) => Err(error),
     };
-    let (stream, addresses, protocol) = match begun {
+    let (stream, addresses, protocol, security) = match begun {
         Ok(begun) => begun,
         Err(error) => {
             // A caller can cause it at will, so it is no more than a debug line and a counter.
@@ -70,7 +71,8 @@ async fn connect(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, kind:
             return;
         }
     };
-    let handle = worker.connections.add(addresses.client, addresses.gateway, worker.settings.trusted_hops > 0);
+    let handle =
+        worker.connections.add(addresses.client, addresses.gateway, worker.settings.trusted_hops > 0, security);
     drop(beginning);
     let connection = Rc::clone(handle.connection());
     let io = TokioIo::new(ClientIo::new(stream, Rc::clone(&connection), protocol == Protocol::Http1));
@@ -174,7 +176,7 @@ async fn begin(
     mut stream: TcpStream,
     peer: SocketAddr,
     kind: Kind,
-) -> Result<(ClientStream, Addresses, Protocol), BeginError> {
+) -> Result<(ClientStream, Addresses, Protocol, Security), BeginError> {
     // Responses are written whole; waiting to fill a packet only adds latency.
     stream.set_nodelay(true)?;
     let gateway = stream.local_addr()?;
@@ -183,10 +185,10 @@ async fn begin(
     match kind {
         Kind::Plain => {
             let protocol = if speaks_http2(&stream).await? { Protocol::Http2 } else { Protocol::Http1 };
-            Ok((ClientStream::Plain(stream), addresses, protocol))
+            Ok((ClientStream::Plain(stream), addresses, protocol, Security::Plain))
         }
         Kind::Tls(config) => {
-            let stream = TlsAcceptor::from(config).accept(stream).await.map_err(BeginError::Tls)?;
+            let (stream, security) = shake_hands(worker, stream, config).await?;
             let session = stream.get_ref().1;
             let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
             worker.metrics.count(if resumed { Counter::TlsResumed } else { Counter::TlsFull });
@@ -194,9 +196,31 @@ async fn begin(
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
             };
-            Ok((ClientStream::Tls(Box::new(stream)), addresses, protocol))
+            Ok((ClientStream::Tls(Box::new(stream)), addresses, protocol, security))
         }
     }
+}
+
+/// The handshake, with the settings of the custom domain that the client names, else with the listener's.
+async fn shake_hands(
+    worker: &Worker,
+    stream: TcpStream,
+    listener: Arc<rustls::ServerConfig>,
+) -> Result<(TlsStream<TcpStream>, Security), BeginError> {
+    let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+    let start = acceptor.await.map_err(BeginError::Tls)?;
+    let gateway = worker.gateway();
+    let domain = gateway.as_ref().and_then(|gateway| {
+        let domain = gateway.domains.of_sni(start.client_hello().server_name()?)?;
+        Some(Arc::clone(&domain.compiled))
+    });
+    let config = domain.as_ref().and_then(|domain| domain.tls.clone()).unwrap_or(listener);
+    let stream = start.into_stream(config).await.map_err(BeginError::Tls)?;
+    let trust = domain.as_ref().and_then(|domain| domain.trust.as_ref());
+    let chain = stream.get_ref().1.peer_certificates();
+    let client = trust.zip(chain).and_then(|(trust, chain)| ClientIdentity::new(chain, trust));
+    let domain = domain.map(|domain| domain.domain.name.clone());
+    Ok((stream, Security::Tls { domain, client }))
 }
 
 /// Reads the PROXY protocol header off the stream; the address it names, if any.

@@ -12,6 +12,7 @@ use tollgate_engine::deployment::Stage;
 use tollgate_engine::snapshot::{ApiIdentity, Credentials, SecretName, UnitId};
 
 use crate::authorize::answers::Answers;
+use crate::domains::{Domains, ServedDomain};
 use crate::jwks::JwksEntry;
 use crate::upstream::Balancer;
 use crate::usage::Plans;
@@ -27,6 +28,8 @@ pub(crate) struct Gateway {
     /// API ids to numbers, for `/_aws/execute-api/{apiId}`.
     ids: FxHashMap<Box<str>, usize>,
     base_domain: Box<str>,
+    /// Hosts of their own.
+    pub(crate) domains: Domains,
     /// By [`ServiceTarget::service`].
     pub(crate) services: FxHashMap<u64, Arc<[SocketAddr]>>,
     pub(crate) plans: Plans,
@@ -101,12 +104,17 @@ pub(crate) struct TokenHandle {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Slot(pub(crate) u64);
 
-/// The API that a request names.
+/// What a request's host names.
 #[derive(Debug)]
-pub(crate) struct Located<'g> {
-    pub(crate) api: &'g Arc<Api>,
-    /// Where the path for its stages begins in the client path: behind `/_aws/execute-api/{apiId}`.
-    pub(crate) start: usize,
+pub(crate) enum Located<'g> {
+    /// The default endpoint of an API.
+    Api {
+        api: &'g Arc<Api>,
+        /// Where the path for its stages begins in the client path: behind `/_aws/execute-api/{apiId}`.
+        start: usize,
+    },
+    /// A custom domain.
+    Domain(&'g ServedDomain),
 }
 
 const DIRECT: &str = "/_aws/execute-api/";
@@ -128,7 +136,8 @@ impl Gateway {
         let services = services.into_iter().collect();
         let base_domain = base_domain.to_ascii_lowercase().into();
         let (plans, links, credentials) = (Plans::default(), FxHashMap::default(), HashMap::new());
-        Self { apis, prefixes, ids, base_domain, services, plans, links, credentials }
+        let domains = Domains::default();
+        Self { apis, prefixes, ids, base_domain, services, domains, plans, links, credentials }
     }
 
     /// The keys that an integration of an API signs with.
@@ -136,7 +145,7 @@ impl Gateway {
         self.credentials.get(&UnitId::credentials(api_id, secret))
     }
 
-    /// The API for a host and path (H-DOM-3, design section 2); `None` is 403 (H-DOM-4).
+    /// The API for a host and path, or the custom domain (H-DOM-3); `None` is 403 (H-DOM-4). No custom domain hides a default endpoint.
     ///
     /// `host` may carry a port. A host that names no API but this gateway itself (the base domain, `localhost`, an address) reaches
     /// the only API there is, and any API under `/_aws/execute-api/{apiId}`.
@@ -152,8 +161,11 @@ impl Gateway {
         for domain in [&*self.base_domain, "localhost"] {
             let prefix = name.strip_suffix(domain).and_then(|rest| rest.strip_suffix('.'));
             if let Some(number) = prefix.and_then(|prefix| self.prefixes.get(prefix)) {
-                return Some(Located { api: &self.apis[*number], start: 0 });
+                return Some(Located::Api { api: &self.apis[*number], start: 0 });
             }
+        }
+        if let Some(domain) = self.domains.find(name) {
+            return Some(Located::Domain(domain));
         }
         if !self.is_own(name) {
             return None;
@@ -161,10 +173,10 @@ impl Gateway {
         if let Some(rest) = path.strip_prefix(DIRECT) {
             let (id, _) = rest.split_once('/').unwrap_or((rest, ""));
             let number = self.ids.get(id)?;
-            return Some(Located { api: &self.apis[*number], start: DIRECT.len() + id.len() });
+            return Some(Located::Api { api: &self.apis[*number], start: DIRECT.len() + id.len() });
         }
         match self.apis.as_slice() {
-            [only] => Some(Located { api: only, start: 0 }),
+            [only] => Some(Located::Api { api: only, start: 0 }),
             _ => None,
         }
     }
@@ -238,7 +250,10 @@ mod tests {
     }
 
     fn located(gateway: &Gateway, host: &str, path: &str) -> Option<String> {
-        gateway.locate(host, path).map(|found| format!("{} {}", found.api.identity.name, &path[found.start..]))
+        gateway.locate(host, path).map(|found| match found {
+            Located::Api { api, start } => format!("{} {}", api.identity.name, &path[start..]),
+            Located::Domain(domain) => domain.compiled.domain.name.to_string(),
+        })
     }
 
     /// Proves H-DOM-3, H-DOM-4.

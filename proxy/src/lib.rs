@@ -10,6 +10,7 @@ mod authorize;
 mod body;
 mod client_io;
 mod connection;
+mod domains;
 pub mod feed;
 mod gateway;
 pub mod health;

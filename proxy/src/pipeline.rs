@@ -6,6 +6,7 @@
 mod admit;
 mod aws;
 mod custom;
+mod domain;
 mod facts;
 mod integrate;
 mod locate;
@@ -27,6 +28,8 @@ use crate::client_io::Connection;
 use crate::gateway::Gateway;
 use crate::record::Record;
 use crate::worker::Worker;
+
+pub(crate) use self::domain::OnDomain;
 
 /// A request whose head is complete. Boxed, since hyper moves the future of every request into place, and async functions keep their
 /// arguments twice.
@@ -98,10 +101,13 @@ async fn staged(
     gateway: &Gateway,
     connection: &Connection,
     located: locate::Located,
-    arrived: Box<Arrived>,
+    mut arrived: Box<Arrived>,
     in_flight: InFlight,
 ) -> Response<ReplyBody> {
-    let locate::Located { view, record, path } = located;
+    let locate::Located { view, record, path, target } = located;
+    if let Some(target) = target {
+        arrived.head.uri = target;
+    }
     let mut record: Box<Record> = record;
     let served = &*view.served;
     // Collected before anything can fail, so that rejections carry them too (H-CORS-16).

@@ -17,15 +17,25 @@ use tollgate_engine::snapshot::{
 use tollgate_engine::throttle::{AccountLimit, Meters};
 
 use crate::authorize::answers::Answers;
+use crate::domains::{self, KnownDomains};
 use crate::gateway::{Api, AuthorizerHandle, Gateway, Served, Slot, Target, Tls, TokenHandle};
 use crate::health::HealthChecks;
 use crate::jwks::Jwks;
-use crate::tls::ClientConfigs;
+use crate::tls::{ClientConfigs, DomainConfigs};
 use crate::units::{Held, Publisher, UnitSet};
 use crate::upstream::Endpoints;
 use crate::usage::PlansState;
 use crate::worker::Command;
 use links::{LinkUse, Links};
+
+/// TLS in both directions.
+#[derive(Debug)]
+pub(crate) struct TlsConfigs {
+    /// Trust towards backends.
+    pub(crate) backends: ClientConfigs,
+    /// Of custom domains; `None` without an HTTPS listener.
+    pub(crate) domains: Option<DomainConfigs>,
+}
 
 /// Compiles sets of units and hands them to the workers.
 #[derive(Debug)]
@@ -34,7 +44,7 @@ pub(crate) struct Publication {
     account: AccountLimit,
     meters: Meters,
     jwks: Jwks,
-    tls: ClientConfigs,
+    tls: TlsConfigs,
     checks: HealthChecks,
     endpoints: Endpoints,
     workers: Vec<mpsc::UnboundedSender<Command>>,
@@ -55,6 +65,7 @@ struct State {
     answers: AnswerCaches,
     stage_slots: Slots<UnitId>,
     plans: PlansState,
+    domains: KnownDomains,
     /// Gateways that workers may still hold: freed here and not on a worker, where it would hold up requests.
     retired: Vec<Arc<Gateway>>,
 }
@@ -77,7 +88,7 @@ impl Publication {
         base_domain: String,
         account: AccountLimit,
         jwks: Jwks,
-        tls: ClientConfigs,
+        tls: TlsConfigs,
         checks: HealthChecks,
         workers: Vec<mpsc::UnboundedSender<Command>>,
         epoch: Instant,
@@ -142,6 +153,8 @@ impl Publication {
         let slots = &state.stages;
         let slot = |id: &UnitId| slots.get(id).map(|stage| stage.served.slot.0);
         gateway.plans = state.plans.compile(units.iter(), slot, &mut report);
+        let stage = |id: &UnitId| state.stages.get(id).map(|compiled| Arc::clone(&compiled.served));
+        gateway.domains = domains::compile(&mut state.domains, units, self.tls.domains.as_ref(), stage, report);
         gateway.links = self.links(state, units, &mut reports);
         gateway.credentials = units
             .iter()
@@ -250,7 +263,7 @@ impl Publication {
     ) -> Option<Tls> {
         let tls = tls?;
         let server_name = tls.server_name_to_verify.as_deref().unwrap_or(name).into();
-        match self.tls.get(tls) {
+        match self.tls.backends.get(tls) {
             Ok((config, id)) => Some(Tls { config, id, server_name }),
             Err(error) => {
                 problems.push(Problem {
@@ -259,7 +272,7 @@ impl Publication {
                     message: error.to_string(),
                 });
                 // Nothing is trusted, so every call fails: closed, not open (promise P3).
-                let (config, id) = self.tls.trusting_nothing();
+                let (config, id) = self.tls.backends.trusting_nothing();
                 Some(Tls { config, id, server_name })
             }
         }

@@ -15,6 +15,7 @@ use tollgate_engine::request_id::RequestId;
 use tollgate_engine::route::PathTemplate;
 
 use crate::metrics::MethodLabel;
+use crate::pipeline::OnDomain;
 use crate::spans::{Span, SpanContext};
 use crate::view::StageView;
 use crate::worker::Worker;
@@ -33,6 +34,8 @@ pub(crate) struct Record {
     pub(crate) host: HeaderValue,
     pub(crate) user_agent: Option<HeaderValue>,
     pub(crate) source_ip: IpAddr,
+    /// Only on custom domains.
+    pub(crate) domain: Option<Box<OnDomain>>,
     /// The matched route's number.
     pub(crate) route: Option<usize>,
     pub(crate) caller: Option<Caller>,
@@ -188,6 +191,7 @@ impl Record {
                 route: route.map(|route| RouteFacts { key: &route.key_text, parameters: &[] }),
                 api_key_id: self.api_key_id.as_deref(),
                 authorizer: self.caller.as_ref().map(Caller::facts),
+                domain: self.domain.as_ref().map(|domain| domain.facts()),
             })
         })
     }

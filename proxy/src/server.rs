@@ -13,10 +13,10 @@ use crate::connection::Kind;
 use crate::health::HealthChecks;
 use crate::jwks::Jwks;
 use crate::metrics::Metrics;
-use crate::publish::Publication;
+use crate::publish::{Publication, TlsConfigs};
 use crate::settings::Settings;
 use crate::spans::Spans;
-use crate::tls::ClientConfigs;
+use crate::tls::{ClientConfigs, DomainConfigs};
 use crate::units::Publisher;
 use crate::usage::UsageMeters;
 use crate::worker::{self, Command};
@@ -116,11 +116,15 @@ impl Server {
             threads.push(thread.spawn(move || worker::run(start)).map_err(StartError::Thread)?);
             commands.push(sender);
         }
+        let tls = TlsConfigs {
+            backends: services.client_tls.clone(),
+            domains: services.server_tls.clone().map(DomainConfigs::new),
+        };
         let publication = Publication::new(
             settings.base_domain.clone(),
             account,
             services.jwks.clone(),
-            services.client_tls.clone(),
+            tls,
             services.checks.clone(),
             commands.clone(),
             epoch,

@@ -1,7 +1,8 @@
 //! The last good set of units on disk, so that a restarted proxy serves without a controller (promise P8).
 //!
 //! The file holds the lines of a feed and at its end a checksum of them. It is replaced as a whole, so a crash leaves the old one or the
-//! new one. It names what the feed brought and nothing else: no keys, no tokens.
+//! new one. It holds what the feed brought, private keys of custom domains included, and nothing else: it belongs on a memory-backed volume,
+//! and only its owner can read it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};

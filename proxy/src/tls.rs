@@ -5,21 +5,12 @@
 
 mod client;
 mod dev;
-mod pair;
+mod domain;
 mod server;
-
-use std::sync::{Arc, LazyLock};
-
-use rustls::crypto::CryptoProvider;
 
 pub use client::{BadTrust, ClientConfigs, control_config};
 pub use dev::self_signed;
-pub use pair::{BadPair, Pair};
+pub(crate) use domain::DomainConfigs;
 pub use server::{CertificateProblem, Certificates};
-
-static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-    LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::clone(&PROVIDER)
-}
+use tollgate_engine::certificate::provider;
+pub use tollgate_engine::certificate::{BadPair, Pair};

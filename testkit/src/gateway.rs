@@ -171,6 +171,8 @@ fn complete(units: &[Unit]) -> Batch {
                 (UnitId::keys(shard_of(&first)), hash)
             }
             Unit::Link(link) => (UnitId::link(&link.link), hash),
+            Unit::Domain(domain) => (UnitId::domain(&domain.domain_name), hash),
+            Unit::Certificate(certificate) => (UnitId::certificate(&certificate.domain_name), hash),
             Unit::Unknown => panic!("a unit to publish is known"),
         };
         batch.put(id, Held { hash, unit: unit.clone(), bytes: 1 }).unwrap();

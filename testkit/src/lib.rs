@@ -13,6 +13,7 @@ pub mod hostile;
 mod http2;
 mod issuer;
 mod readme;
+mod tls;
 
 pub use api::{Api, function, http, service};
 pub use backend::{Identity, address_for_a_program, backend, echo, invoked, raw_backend, tls_backend, unused_address};
@@ -21,3 +22,4 @@ pub use gateway::{Gateway, unit_set};
 pub use http2::Http2Client;
 pub use issuer::{Issuer, SigningKey, unsigned};
 pub use readme::Console;
+pub use tls::{Authority, Issued, TlsClient, TlsConnection};

@@ -13,6 +13,7 @@ use tollgate_engine::snapshot::{self, ApiIdentity, Deployment, UnitId};
 
 pub(crate) use accept::ApiPart;
 use stages::StageState;
+pub(crate) use verdicts::not_accepted;
 
 use crate::api_id::ApiIds;
 use crate::arrange::{self, Candidate, Slot};

@@ -27,6 +27,16 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The address of a custom domain, or of one of its mappings. Its port is that of the base domain.
+    pub(crate) fn custom_endpoint(&self, host: &str, key: &str) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        let port = self.base_domain.rsplit_once(':').map(|(_, port)| format!(":{port}")).unwrap_or_default();
+        let path = if key.is_empty() { String::new() } else { format!("/{key}") };
+        format!("{scheme}://{host}{port}{path}")
+    }
+}
+
 /// What a call of [`crate::Translator::translate`] found to do, in this order: units, verdicts, records.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
@@ -50,7 +60,7 @@ impl Changes {
 }
 
 /// A unit as it is published.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Put {
     /// Which unit.
     pub id: UnitId,
@@ -62,6 +72,15 @@ pub struct Put {
     pub fleets: Fleets,
     /// The [`Changes::revision`] that published this content.
     pub revision: u64,
+}
+
+/// The content may hold a private key.
+impl std::fmt::Debug for Put {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = f.debug_struct("Put");
+        text.field("id", &self.id).field("hash", &self.hash).field("fleets", &self.fleets);
+        text.field("revision", &self.revision).finish_non_exhaustive()
+    }
 }
 
 impl Put {

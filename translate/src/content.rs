@@ -9,10 +9,17 @@ use crate::backend::service_of;
 use crate::{authorizer, credentials};
 
 /// A unit as JSON, and the hash of that.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Content {
     pub(crate) hash: ContentHash,
     pub(crate) json: Arc<str>,
+}
+
+/// The content may hold a private key.
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Content").field("hash", &self.hash).finish_non_exhaustive()
+    }
 }
 
 impl Content {

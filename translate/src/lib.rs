@@ -16,6 +16,7 @@ mod changes;
 mod content;
 mod credentials;
 mod document;
+mod domain;
 mod endpoints;
 mod link;
 mod object;

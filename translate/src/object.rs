@@ -7,7 +7,9 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tollgate_crds::{ApiDeployment, ApiKey, Authorizer, HttpApi, Integration, Route, Stage, UsagePlan, VpcLink};
+use tollgate_crds::{
+    ApiDeployment, ApiKey, ApiMapping, Authorizer, DomainName, HttpApi, Integration, Route, Stage, UsagePlan, VpcLink,
+};
 
 /// On an ApiDeployment that the controller made for a stage with `autoDeploy`: the hash of the content that it captures.
 pub const DEPLOYMENT_ID_ANNOTATION: &str = "tollgate.dev/deployment-id";
@@ -24,6 +26,8 @@ pub enum Kind {
     UsagePlan,
     ApiKey,
     VpcLink,
+    DomainName,
+    ApiMapping,
     Service,
     EndpointSlice,
     ConfigMap,
@@ -32,7 +36,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::HttpApi,
         Self::Route,
         Self::Integration,
@@ -42,6 +46,8 @@ impl Kind {
         Self::UsagePlan,
         Self::ApiKey,
         Self::VpcLink,
+        Self::DomainName,
+        Self::ApiMapping,
         Self::Service,
         Self::EndpointSlice,
         Self::ConfigMap,
@@ -60,6 +66,8 @@ impl Kind {
             Self::UsagePlan => "UsagePlan",
             Self::ApiKey => "ApiKey",
             Self::VpcLink => "VpcLink",
+            Self::DomainName => "DomainName",
+            Self::ApiMapping => "ApiMapping",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::ConfigMap => "ConfigMap",
@@ -127,6 +135,8 @@ pub enum Object {
     UsagePlan(Box<UsagePlan>),
     ApiKey(Box<ApiKey>),
     VpcLink(Box<VpcLink>),
+    DomainName(Box<DomainName>),
+    ApiMapping(Box<ApiMapping>),
     Service(Box<Service>),
     EndpointSlice(Box<EndpointSlice>),
     ConfigMap(Box<ConfigMap>),
@@ -155,6 +165,8 @@ impl Object {
             Kind::UsagePlan => Self::UsagePlan(read(value)?),
             Kind::ApiKey => Self::ApiKey(read(value)?),
             Kind::VpcLink => Self::VpcLink(read(value)?),
+            Kind::DomainName => Self::DomainName(read(value)?),
+            Kind::ApiMapping => Self::ApiMapping(read(value)?),
             Kind::Service => Self::Service(read(value)?),
             Kind::EndpointSlice => Self::EndpointSlice(read(value)?),
             Kind::ConfigMap => Self::ConfigMap(read(value)?),
@@ -174,6 +186,8 @@ impl Object {
             Self::UsagePlan(_) => Kind::UsagePlan,
             Self::ApiKey(_) => Kind::ApiKey,
             Self::VpcLink(_) => Kind::VpcLink,
+            Self::DomainName(_) => Kind::DomainName,
+            Self::ApiMapping(_) => Kind::ApiMapping,
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::ConfigMap(_) => Kind::ConfigMap,
@@ -193,6 +207,8 @@ impl Object {
             Self::UsagePlan(object) => &object.metadata,
             Self::ApiKey(object) => &object.metadata,
             Self::VpcLink(object) => &object.metadata,
+            Self::DomainName(object) => &object.metadata,
+            Self::ApiMapping(object) => &object.metadata,
             Self::Service(object) => &object.metadata,
             Self::EndpointSlice(object) => &object.metadata,
             Self::ConfigMap(object) => &object.metadata,
@@ -231,6 +247,8 @@ from_objects!(
     UsagePlan,
     ApiKey,
     VpcLink,
+    DomainName,
+    ApiMapping,
     Service,
     EndpointSlice,
     ConfigMap,

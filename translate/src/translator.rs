@@ -10,6 +10,7 @@ use crate::api_id::ApiIds;
 use crate::changes::{Changes, Put, Settings};
 use crate::content::{Built, Content};
 use crate::document::{self, Documents};
+use crate::domain::{self, Domains, StageTarget};
 use crate::plans::Plans;
 use crate::route;
 use crate::shared::SharedObjects;
@@ -34,6 +35,7 @@ pub struct Translator {
     services: BTreeMap<ServicePort, BTreeSet<ObjectRef>>,
     published: BTreeMap<UnitId, Put>,
     verdicts: BTreeMap<ObjectRef, ObjectVerdict>,
+    domains: Domains,
     restored_apis: BTreeMap<ObjectRef, Deployment>,
     restored_stages: BTreeMap<ObjectRef, Stage>,
     plans: Plans,
@@ -56,6 +58,7 @@ impl Translator {
             services: BTreeMap::new(),
             published: BTreeMap::new(),
             verdicts: BTreeMap::new(),
+            domains: Domains::default(),
             restored_apis: BTreeMap::new(),
             restored_stages: BTreeMap::new(),
             plans: Plans::default(),
@@ -104,6 +107,13 @@ impl Translator {
         self.verdicts.values()
     }
 
+    /// Tells the time, in seconds since 1970: certificates begin and end to be valid. Says whether there is something to translate.
+    pub fn set_time(&mut self, now: i64) -> bool {
+        let touched = self.domains.set_time(now);
+        touched.iter().for_each(|object| self.world.touch(object));
+        !touched.is_empty()
+    }
+
     /// Translates what changed since the last call.
     pub fn translate(&mut self) -> Changes {
         self.revision += 1;
@@ -122,13 +132,42 @@ impl Translator {
         users.extend(self.world.take_released());
         self.find_dirty_apis(&changed, &mut dirty);
         let mut needed = self.world.take_changed_endpoints();
+        let mut stages: BTreeSet<ObjectRef> =
+            changed.iter().filter(|object| object.kind == Kind::Stage).cloned().collect();
         for api in self.by_age(dirty.clone()) {
             self.translate_api(&api, &mut changes, &mut users, &mut needed);
+            stages.extend(self.world.referrers(&api, Kind::Stage).cloned());
         }
+        self.translate_domains(&changed, &stages, &mut changes);
         self.shared_verdicts(&users, &mut changes);
         self.translate_plans(&changed, &dirty, &mut changes);
         self.translate_endpoints(&needed, &mut changes);
         changes
+    }
+
+    fn translate_domains(
+        &mut self,
+        changed: &BTreeSet<ObjectRef>,
+        stages: &BTreeSet<ObjectRef>,
+        changes: &mut Changes,
+    ) {
+        let stage = |object: &ObjectRef| -> Option<StageTarget> {
+            let api = ObjectRef::new(Kind::HttpApi, &object.namespace, &self.world.stage(object)?.spec.api_ref.name);
+            self.apis.get(&api)?.stage_target(&object.name)
+        };
+        let scope =
+            domain::Scope { world: &self.world, settings: &self.settings, revision: self.revision, stage: &stage };
+        let found = self.domains.translate(changed, stages, &scope);
+        for (id, content, fleets) in found.puts {
+            self.publish(id, content, fleets, changes);
+        }
+        for id in found.deletes {
+            self.published.remove(&id);
+            changes.deletes.push(id);
+        }
+        for verdict in found.verdicts {
+            self.report(verdict, changes);
+        }
     }
 
     /// Looks again at Integrations and Authorizers that changed or that need something that did. Returns them.

@@ -70,7 +70,7 @@ pub enum Serving {
 /// programmed, while other objects of its API change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Requirement {
-    /// The unit: a stage, since a stage changes whenever the deployment that it serves does; for a VpcLink its own.
+    /// The unit: a stage, since a stage changes whenever the deployment that it serves does; for a VpcLink its own; for custom domains theirs.
     pub unit: UnitId,
     /// The [`crate::Changes::revision`] that first held this generation of the object.
     pub revision: u64,

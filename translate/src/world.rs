@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use tollgate_crds::{
-    ApiDeploymentSpec, ApiKeySpec, AuthorizerSpec, CaKind, CaRef, HttpApiSpec, IntegrationSpec, LambdaTarget,
-    RouteSpec, StageSpec, UsagePlanSpec, VpcLinkRef, VpcLinkSpec,
+    ApiDeploymentSpec, ApiKeySpec, ApiMappingSpec, AuthorizerSpec, CaKind, CaRef, DomainNameSpec, HttpApiSpec,
+    IntegrationSpec, LambdaTarget, RouteSpec, StageSpec, UsagePlanSpec, VpcLinkRef, VpcLinkSpec,
 };
+use tollgate_engine::snapshot::PrivateKey;
 
 use crate::credentials::SigningKeys;
 use crate::document::is_made;
@@ -30,11 +31,14 @@ pub struct World {
     /// What entries of Secrets are as values of API keys.
     key_values: Table<KeyValues>,
     vpc_links: Table<VpcLinkSpec>,
+    domain_names: Table<DomainNameSpec>,
+    api_mappings: Table<ApiMappingSpec>,
     services: Table<ServicePorts>,
     slices: Table<SlicePart>,
     certificates: Table<Certificates>,
     signing_keys: Table<SigningKeys>,
     documents: Table<Texts>,
+    tls_pairs: BTreeMap<ObjectRef, Arc<TlsPair>>,
     targets: BTreeMap<ObjectRef, Vec<ObjectRef>>,
     referrers: BTreeMap<ObjectRef, BTreeSet<ObjectRef>>,
     changed: BTreeSet<ObjectRef>,
@@ -79,6 +83,13 @@ pub(crate) type Texts = BTreeMap<String, Arc<str>>;
 
 /// The digests of a Secret's entries. The values themselves are not kept (promise P7).
 pub(crate) type KeyValues = BTreeMap<String, KeyValue>;
+
+/// What a Secret of type `kubernetes.io/tls` holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TlsPair {
+    pub(crate) certificate: String,
+    pub(crate) key: PrivateKey,
+}
 
 impl World {
     /// The object is new or has changed.
@@ -137,6 +148,21 @@ impl World {
                 put(&mut self.vpc_links, reference.clone(), Item::new(&o.metadata, o.spec))
                     .then(|| self.moved(reference, targets))
             }
+            Object::DomainName(o) => {
+                let targets = domain_name_targets(&reference.namespace, &o.spec);
+                put(&mut self.domain_names, reference.clone(), Item::new(&o.metadata, o.spec))
+                    .then(|| self.moved(reference, targets))
+            }
+            Object::ApiMapping(o) => {
+                let domain = &o.spec.domain_name_ref;
+                let namespace = domain.namespace.as_ref().unwrap_or(&reference.namespace);
+                let targets = vec![
+                    ObjectRef::new(Kind::DomainName, namespace, &domain.name),
+                    ObjectRef::new(Kind::Stage, &reference.namespace, &o.spec.stage_ref.name),
+                ];
+                put(&mut self.api_mappings, reference.clone(), Item::new(&o.metadata, o.spec))
+                    .then(|| self.moved(reference, targets))
+            }
             Object::Service(o) => {
                 put(&mut self.services, reference.clone(), Item::new(&o.metadata, ServicePorts::of(&o)))
                     .then(|| self.moved(reference, Vec::new()))
@@ -158,6 +184,7 @@ impl World {
                 (changed || certificates).then(|| self.moved(reference, Vec::new()))
             }
             Object::Secret(o) => {
+                let pair = put_pair(&mut self.tls_pairs, &reference, &o);
                 let binary = o.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
                 let strings = o.string_data.unwrap_or_default().into_iter().map(|(key, text)| (key, text.into_bytes()));
                 let entries: BTreeMap<String, Vec<u8>> = binary.chain(strings).collect();
@@ -173,7 +200,7 @@ impl World {
                 let certificates = entries.into_iter().map(|(key, value)| (key, text(value))).collect();
                 let values = put(&mut self.key_values, reference.clone(), Item::new(&o.metadata, values));
                 let certificates = put(&mut self.certificates, reference.clone(), Item::new(&o.metadata, certificates));
-                (values || keys_changed || certificates).then(|| self.moved(reference, Vec::new()))
+                (pair || values || keys_changed || certificates).then(|| self.moved(reference, Vec::new()))
             }
         }
         .is_some()
@@ -193,7 +220,10 @@ impl World {
             Kind::EndpointSlice => self.slices.remove(object).is_some(),
             Kind::UsagePlan => self.usage_plans.remove(object).is_some(),
             Kind::ApiKey => self.api_keys.remove(object).is_some(),
+            Kind::DomainName => self.domain_names.remove(object).is_some(),
+            Kind::ApiMapping => self.api_mappings.remove(object).is_some(),
             Kind::ConfigMap | Kind::Secret => {
+                self.tls_pairs.remove(object);
                 self.key_values.remove(object);
                 self.documents.remove(object);
                 self.signing_keys.remove(object);
@@ -239,6 +269,8 @@ impl World {
             Kind::UsagePlan => of(&self.usage_plans),
             Kind::ApiKey => of(&self.api_keys),
             Kind::VpcLink => of(&self.vpc_links),
+            Kind::DomainName => of(&self.domain_names),
+            Kind::ApiMapping => of(&self.api_mappings),
             Kind::Service => of(&self.services),
             Kind::EndpointSlice => of(&self.slices),
             Kind::ConfigMap | Kind::Secret => {
@@ -299,6 +331,19 @@ impl World {
         self.vpc_links.get(object)
     }
 
+    pub(crate) fn domain_name(&self, object: &ObjectRef) -> Option<&Arc<Item<DomainNameSpec>>> {
+        self.domain_names.get(object)
+    }
+
+    pub(crate) fn api_mapping(&self, object: &ObjectRef) -> Option<&Arc<Item<ApiMappingSpec>>> {
+        self.api_mappings.get(object)
+    }
+
+    /// The certificate and key of a Secret that has both.
+    pub(crate) fn tls_pair(&self, object: &ObjectRef) -> Option<&Arc<TlsPair>> {
+        self.tls_pairs.get(object)
+    }
+
     pub(crate) fn service(&self, object: &ObjectRef) -> Option<&Arc<Item<ServicePorts>>> {
         self.services.get(object)
     }
@@ -338,6 +383,8 @@ impl World {
             Kind::UsagePlan => self.usage_plans.contains_key(object),
             Kind::ApiKey => self.api_keys.contains_key(object),
             Kind::VpcLink => self.vpc_links.contains_key(object),
+            Kind::DomainName => self.domain_names.contains_key(object),
+            Kind::ApiMapping => self.api_mappings.contains_key(object),
             Kind::Service => self.services.contains_key(object),
             Kind::EndpointSlice => self.slices.contains_key(object),
             Kind::ConfigMap | Kind::Secret => self.certificates.contains_key(object),
@@ -416,6 +463,37 @@ fn http_api_targets(api: &ObjectRef, spec: &HttpApiSpec) -> Vec<ObjectRef> {
     document.map(|from| ObjectRef::new(Kind::ConfigMap, &api.namespace, &from.name)).into_iter().collect()
 }
 
+/// Keeps what the Secret's `tls.crt` and `tls.key` hold; whether that is new.
+fn put_pair(
+    pairs: &mut BTreeMap<ObjectRef, Arc<TlsPair>>,
+    object: &ObjectRef,
+    secret: &k8s_openapi::api::core::v1::Secret,
+) -> bool {
+    let text = |key: &str| {
+        let plain = secret.string_data.as_ref().and_then(|all| all.get(key).cloned());
+        let binary = || String::from_utf8(secret.data.as_ref()?.get(key)?.0.clone()).ok();
+        plain.or_else(binary)
+    };
+    let pair = text("tls.crt").zip(text("tls.key"));
+    let pair = pair.map(|(certificate, key)| Arc::new(TlsPair { certificate, key: PrivateKey::new(key) }));
+    if pairs.get(object) == pair.as_ref() {
+        return false;
+    }
+    match pair {
+        Some(pair) => pairs.insert(object.clone(), pair),
+        None => pairs.remove(object),
+    };
+    true
+}
+
+fn domain_name_targets(namespace: &str, spec: &DomainNameSpec) -> Vec<ObjectRef> {
+    let secret = spec.certificate_secret_ref.iter().map(|to| ObjectRef::new(Kind::Secret, namespace, &to.name));
+    let trust = spec.mutual_tls_authentication.iter().map(|to| certificates_object(namespace, &to.truststore_ref));
+    let actions = spec.routing_rules.iter().flat_map(|rule| &rule.actions);
+    let stages = actions.map(|action| ObjectRef::new(Kind::Stage, namespace, &action.invoke_api.stage_ref.name));
+    secret.chain(trust).chain(stages).collect()
+}
+
 fn route_targets(route: &ObjectRef, spec: &RouteSpec) -> Vec<ObjectRef> {
     let named = |kind, name: &str| ObjectRef::new(kind, &route.namespace, name);
     let mut targets = vec![named(Kind::HttpApi, &spec.api_ref.name)];
@@ -482,7 +560,7 @@ fn api_key_targets(key: &ObjectRef, spec: &ApiKeySpec) -> Vec<ObjectRef> {
     targets
 }
 
-/// Only certificates are kept: private keys and other secrets have no business here (promise P7).
+/// Only certificates are kept: other secrets have no business here (promise P7), and the keys of custom domains stand apart.
 fn certificates(text: String) -> Option<String> {
     (text.contains("-----BEGIN CERTIFICATE-----") && !text.contains("PRIVATE KEY")).then_some(text)
 }

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tollgate_crds::{
-    ApiDeployment, ApiDeploymentStatus, ApiKey, Authorizer, HttpApi, Integration, Route, Stage, UsagePlan, VpcLink,
+    ApiDeployment, ApiDeploymentStatus, ApiKey, ApiMapping, Authorizer, DomainName, HttpApi, Integration, Route, Stage,
+    UsagePlan, VpcLink,
 };
 use tollgate_translate::{Kind, ObjectRef};
 use tracing::{debug, warn};
@@ -349,6 +350,8 @@ fn resource(kind: Kind) -> ApiResource {
         Kind::UsagePlan => of::<UsagePlan>(),
         Kind::ApiKey => of::<ApiKey>(),
         Kind::VpcLink => of::<VpcLink>(),
+        Kind::DomainName => of::<DomainName>(),
+        Kind::ApiMapping => of::<ApiMapping>(),
         Kind::Service | Kind::EndpointSlice | Kind::ConfigMap | Kind::Secret => {
             unreachable!("only objects of ours are on the board")
         }

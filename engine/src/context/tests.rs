@@ -82,6 +82,7 @@ impl Request {
                 .map(|(token, route_has_scopes)| JwtFacts { token, route_has_scopes: *route_has_scopes })
                 .map(CallerFacts::Jwt)
                 .or(self.answer.as_ref().map(CallerFacts::Lambda)),
+            domain: None,
         }
     }
 }

@@ -23,9 +23,9 @@ pub(super) fn write(facts: &Facts<'_>, identity: Option<&Identity<'_>>, arn: &st
         }
     }
     event.string("resource", resource);
-    event.string("path", facts.path);
+    event.string("path", facts.client_path());
     event.string("httpMethod", facts.method);
-    let shape = Shape::Last(Spelling::of(facts.version));
+    let shape = Shape::Last(Spelling::of(facts));
     event_headers::write(facts, announced(facts), shape, event.key("headers"));
     let last = query.iter().filter_map(|(name, mut values)| Some((name, values.next_back()?)));
     write_map(last, event.key("queryStringParameters"));

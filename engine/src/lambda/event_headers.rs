@@ -39,11 +39,16 @@ pub(super) enum Spelling {
     TitleCase,
     /// HTTP/2: lower case, except for what the front end sets.
     LowerCase,
+    /// Domains with multi-level mapping keys: all of them lower case (H-APM-9).
+    AllLower,
 }
 
 impl Spelling {
-    pub(super) fn of(version: Version) -> Self {
-        if version < Version::HTTP_2 { Self::TitleCase } else { Self::LowerCase }
+    pub(super) fn of(facts: &Facts<'_>) -> Self {
+        if facts.domain.is_some_and(|domain| domain.lower_case_headers) {
+            return Self::AllLower;
+        }
+        if facts.version < Version::HTTP_2 { Self::TitleCase } else { Self::LowerCase }
     }
 }
 
@@ -139,7 +144,7 @@ fn push_joined<'v>(out: &mut Vec<u8>, values: impl Iterator<Item = &'v [u8]>, se
 
 fn key<'o>(object: &'o mut Object<'_>, name: &str, shape: Shape) -> &'o mut Vec<u8> {
     let title = match shape {
-        Shape::JoinedLowerCase => false,
+        Shape::JoinedLowerCase | Shape::Last(Spelling::AllLower) | Shape::All(Spelling::AllLower) => false,
         Shape::Last(Spelling::TitleCase) | Shape::All(Spelling::TitleCase) => true,
         Shape::Last(Spelling::LowerCase) | Shape::All(Spelling::LowerCase) => {
             FRONT_END.contains(&name) || matches!(name, "content-type" | "user-agent")

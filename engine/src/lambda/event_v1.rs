@@ -2,7 +2,7 @@
 
 use super::event_headers::{self, Shape, Spelling};
 use super::query::Grouped;
-use super::{BodyForm, Object, write_jwt};
+use super::{BodyForm, Object, write_client_cert, write_jwt};
 use crate::context::{CallerFacts, Facts};
 use crate::ip::IpText;
 use crate::json::{push_bytes, push_number, push_string};
@@ -14,12 +14,12 @@ pub(super) fn write(facts: &Facts<'_>, body: &[u8], out: &mut Vec<u8>) {
     let query = Grouped::of(facts.query);
     let form = BodyForm::of(facts.headers, body);
     let resource = facts.route.map_or("", |route| route.resource());
-    let spelling = Spelling::of(facts.version);
+    let spelling = Spelling::of(facts);
 
     let mut event = Object::open(out);
     event.string("version", "1.0");
     event.string("resource", resource);
-    event.string("path", facts.mapped.path.unwrap_or(facts.path));
+    event.string("path", facts.mapped.path.unwrap_or(facts.client_path()));
     event.string("httpMethod", facts.method);
     event_headers::write(facts, body.len(), Shape::Last(spelling), event.key("headers"));
     event_headers::write(facts, body.len(), Shape::All(spelling), event.key("multiValueHeaders"));
@@ -82,7 +82,7 @@ pub(super) fn write_context(facts: &Facts<'_>, resource: &str, out: &mut Vec<u8>
     context.string("extendedRequestId", facts.request_id.as_str());
     context.string("httpMethod", facts.method);
     write_identity(facts, context.key("identity"));
-    context.string("path", &decode_path(facts.path));
+    context.string("path", &decode_path(facts.client_path()));
     context.string("protocol", "HTTP/1.1");
     context.string("requestId", facts.request_id.as_str());
     context.string("requestTime", facts.request_time().as_str());
@@ -130,5 +130,8 @@ fn write_identity(facts: &Facts<'_>, out: &mut Vec<u8>) {
         None => identity.raw("userAgent", "null"),
     }
     identity.raw("userArn", "null");
+    if let Some(cert) = facts.domain.and_then(|domain| domain.client_cert) {
+        write_client_cert(cert, identity.key("clientCert"));
+    }
     identity.close();
 }

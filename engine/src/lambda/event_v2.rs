@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::event_headers::{self, Shape};
 use super::query::Grouped;
-use super::{BodyForm, Object, write_jwt};
+use super::{BodyForm, Object, write_client_cert, write_jwt};
 use crate::context::{CallerFacts, Facts};
 use crate::ip::IpText;
 use crate::json::{push_bytes, push_escaped, push_number};
@@ -88,6 +88,11 @@ pub(super) fn write_context(facts: &Facts<'_>, path: &str, route_key: &str, out:
     let mut context = Object::open(out);
     context.string("accountId", facts.account_id);
     context.string("apiId", facts.api_id);
+    if let Some(cert) = facts.domain.and_then(|domain| domain.client_cert) {
+        let mut authentication = Object::open(context.key("authentication"));
+        write_client_cert(cert, authentication.key("clientCert"));
+        authentication.close();
+    }
     if let Some(caller) = &facts.authorizer {
         let mut authorizer = Object::open(context.key("authorizer"));
         match caller {

@@ -36,6 +36,15 @@ fn in_short(view: &View, id: &UnitId, held: &Held) -> Value {
         Unit::Plan(plan) => json!({ "quota": plan.quota, "throttle": plan.throttle, "stages": plan.stages.len() }),
         Unit::Keys(keys) => json!({ "keys": keys.keys.len() }),
         Unit::Link(link) => json!({ "services": link.services, "allowedNamespaces": link.allowed_namespaces }),
+        Unit::Domain(domain) => json!({
+            "domainName": domain.domain_name,
+            "source": domain.source,
+            "mutualTls": domain.mutual_tls.is_some(),
+            "mappings": domain.mappings.iter().map(|mapping| json!({"key": mapping.key, "source": mapping.source})).collect::<Vec<_>>(),
+        }),
+        Unit::Certificate(certificate) => {
+            json!({ "domainName": certificate.domain_name, "source": certificate.source })
+        }
         Unit::Unknown => json!({ "unknown": "of a newer controller; ignored" }),
     };
     let problems = view.reports.get(id).map(|report| report.problems.as_slice()).unwrap_or_default();
@@ -64,7 +73,10 @@ fn redact(value: &mut Value) {
                             *variable = "(redacted)".into();
                         }
                     }
-                    ("caPem", Value::String(pem)) => *member = format!("({} bytes)", pem.len()).into(),
+                    ("caPem" | "certificatePem" | "truststorePem", Value::String(pem)) => {
+                        *member = format!("({} bytes)", pem.len()).into();
+                    }
+                    ("privateKeyPem", key) => *key = "(redacted)".into(),
                     ("uri" | "url" | "jwksUri" | "issuer", Value::String(url)) => {
                         *member = without_credentials(url).into();
                     }

@@ -37,5 +37,6 @@ pub(super) fn of<'a>(
         route: Some(route),
         api_key_id: record.api_key_id.as_deref(),
         authorizer: record.caller.as_ref().map(crate::record::Caller::facts),
+        domain: record.domain.as_ref().map(|domain| domain.facts()),
     }
 }

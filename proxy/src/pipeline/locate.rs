@@ -11,9 +11,9 @@ use tollgate_engine::reject::Reject;
 use tollgate_engine::route::{PathShape, inspect_path};
 use tollgate_engine::trace::AmznTrace;
 
-use super::Arrived;
+use super::{Arrived, domain};
 use crate::client_io::Connection;
-use crate::gateway::Gateway;
+use crate::gateway::{self, Gateway};
 use crate::metrics::Counter;
 use crate::record::Record;
 use crate::spans::SpanContext;
@@ -25,6 +25,8 @@ pub(super) struct Located {
     pub(super) view: Rc<StageView>,
     pub(super) record: Box<Record>,
     pub(super) path: StagePath,
+    /// What stands in the place of the client's request target: on custom domains the mapping key goes and the stage comes (H-EV2-6).
+    pub(super) target: Option<Uri>,
 }
 
 /// Parts of the client path, as offsets into it.
@@ -80,13 +82,28 @@ pub(super) fn stage(
     if head_size(head) > HEAD_BYTES {
         return Err(Reject::HeaderFieldsTooLarge);
     }
-    let found = gateway.locate(host_text, path).ok_or(Reject::UnknownHost)?;
-    let with_stage = found.start;
-    let (served, named) = found.api.stage(&path[with_stage..]).ok_or(Reject::NotFound)?;
-    let without_stage = with_stage + named;
-    if served.stage.deployment.as_ref().is_some_and(|deployment| deployment.disable_execute_api_endpoint) {
-        return Err(Reject::EndpointDisabled);
-    }
+    let mut on_domain = None;
+    let mut target = None;
+    let (served, path) = match gateway.locate(host_text, path).ok_or(Reject::UnknownHost)? {
+        gateway::Located::Api { api, start: with_stage } => {
+            let (served, named) = api.stage(&path[with_stage..]).ok_or(Reject::NotFound)?;
+            if served.stage.deployment.as_ref().is_some_and(|deployment| deployment.disable_execute_api_endpoint) {
+                return Err(Reject::EndpointDisabled);
+            }
+            (served, StagePath { with_stage, without_stage: with_stage + named, shape })
+        }
+        gateway::Located::Domain(domain) => {
+            let found = domain::stage(domain, connection, head)?;
+            // Cutting a key off inside a segment can leave another path than was looked at: `/orders../x`.
+            let shape = match &found.target {
+                Some(target) => inspect_path(target.path()).map_err(|_| Reject::BadRequest)?,
+                None => shape,
+            };
+            on_domain = Some(found.facts);
+            target = found.target;
+            (found.served, StagePath { with_stage: 0, without_stage: found.stage_segment, shape })
+        }
+    };
     let view = worker.views.get(served).ok_or(Reject::ServiceUnavailable)?;
     let record = Box::new(Record {
         worker: Rc::clone(worker),
@@ -98,6 +115,7 @@ pub(super) fn stage(
         uri: head.uri.clone(),
         version: head.version,
         source_ip: source_ip(worker, connection, &head.headers),
+        domain: on_domain,
         host,
         user_agent: head.headers.get(USER_AGENT).cloned(),
         route: None,
@@ -111,7 +129,7 @@ pub(super) fn stage(
         request_bytes: 0,
         span: span(worker, arrived),
     });
-    Ok(Located { view, record, path: StagePath { with_stage, without_stage, shape } })
+    Ok(Located { view, record, path, target })
 }
 
 /// The span of this request, if it is sampled. Its trace is that of `X-Amzn-Trace-Id`.

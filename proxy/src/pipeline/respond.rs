@@ -93,8 +93,9 @@ pub(super) fn without_stage(
         Reject::BadRequest => Counter::RejectedMalformed,
         _ => Counter::RejectedUnmatched,
     });
+    let ends = in_flight.is_last() || worker.connections.draining();
+    let ending = Ending { last: is_last(arrived), draining: ends };
     let mut response = error(reject, in_flight);
-    let ending = Ending { last: is_last(arrived), draining: worker.connections.draining() };
     finish(response.headers_mut(), arrived.request_id, arrived.head.version, ending);
     response
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::pair::Pair;
+use super::Pair;
 
 /// Browsers refuse longer ones (825 days, also for private roots).
 const VALID: Duration = Duration::from_secs(800 * 86_400);

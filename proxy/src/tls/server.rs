@@ -14,8 +14,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tracing::{error, info, warn};
 
-use super::pair::{BadPair, Pair};
-use super::provider;
+use super::{BadPair, Pair, provider};
 use crate::metrics::{ControlMetrics, Metrics};
 
 /// Most certificates that are served.

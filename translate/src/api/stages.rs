@@ -9,6 +9,7 @@ use super::verdicts::not_accepted;
 use super::{ApiChanges, ApiState, Scope};
 use crate::changes::Record;
 use crate::content::{Built, Content};
+use crate::domain::StageTarget;
 use crate::outcome::Outcome;
 use crate::stage::{self, Follows, StagePart};
 use crate::world::Item;
@@ -23,6 +24,13 @@ pub(super) struct StageState {
 }
 
 impl ApiState {
+    /// What a Stage serves under which name; `None` when it never was accepted.
+    pub(crate) fn stage_target(&self, stage: &str) -> Option<StageTarget> {
+        let name = self.stages.get(stage)?.last.as_ref()?.settings.stage_name.clone();
+        let api_id = self.identity.as_ref()?.api_id.clone();
+        Some(StageTarget { api_id, stage_name: name, fleet: self.fleet() })
+    }
+
     /// Looks at the stages, and lists what is to be published.
     pub(super) fn stages<S>(
         &mut self,

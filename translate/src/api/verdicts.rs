@@ -157,7 +157,7 @@ fn conflict(winner: &str, state: &RouteState) -> Verdict {
     )
 }
 
-pub(super) fn not_accepted() -> Serving {
+pub(crate) fn not_accepted() -> Serving {
     Serving::Nowhere(Verdict::no(Reason::NotAccepted, "this version was refused; the last accepted one keeps serving"))
 }
 

@@ -1,23 +1,35 @@
-//! A certificate chain and its key, read and checked.
+//! A server's certificate chain and its key, read and checked.
+//!
+//! The controller reads them with the same code before it publishes them, so that a proxy refuses none.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 
-use super::provider;
+static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+    LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+
+/// All cryptography of TLS, given explicitly rather than through a process-wide default.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::clone(&PROVIDER)
+}
 
 /// A certificate chain with its private key, as in a `kubernetes.io/tls` Secret.
 #[derive(Clone, Debug)]
 pub struct Pair {
-    pub(super) key: Arc<CertifiedKey>,
+    /// For the TLS library.
+    pub key: Arc<CertifiedKey>,
     /// DNS names of the certificate, lower case.
-    pub(super) names: Vec<String>,
+    pub names: Vec<String>,
+    /// Start of its validity, seconds since 1970.
+    pub not_before: i64,
     /// End of its validity, seconds since 1970.
-    pub(super) not_after: i64,
+    pub not_after: i64,
 }
 
 /// Why a pair cannot be used.
@@ -55,11 +67,18 @@ impl Pair {
             .collect::<Result<_, _>>()
             .map_err(|_| BadPair::MalformedCertificate)?;
         let first = chain.first().ok_or(BadPair::NoCertificate)?;
-        let (names, not_after) = facts(first).ok_or(BadPair::MalformedCertificate)?;
+        let (names, not_before, not_after) = facts(first).ok_or(BadPair::MalformedCertificate)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| BadPair::NoKey)?;
         let key = CertifiedKey::from_der(chain, key, &provider()).map_err(mismatch)?;
         key.keys_match().map_err(mismatch)?;
-        Ok(Self { key: Arc::new(key), names, not_after })
+        Ok(Self { key: Arc::new(key), names, not_before, not_after })
+    }
+
+    /// Whether clients that call `name`, which may begin with `*.`, accept the certificate's names: a wildcard in the certificate stands
+    /// for one label (RFC 9525 section 6.3).
+    pub fn covers(&self, name: &str) -> bool {
+        let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        self.names.iter().any(|known| known == name || Some(known) == wildcard.as_ref())
     }
 }
 
@@ -67,7 +86,7 @@ fn mismatch(error: rustls::Error) -> BadPair {
     BadPair::Mismatch { why: error.to_string() }
 }
 
-fn facts(certificate: &CertificateDer<'_>) -> Option<(Vec<String>, i64)> {
+fn facts(certificate: &CertificateDer<'_>) -> Option<(Vec<String>, i64, i64)> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let mut names = Vec::new();
     if let Some(alternatives) = certificate.subject_alternative_name().ok()? {
@@ -77,11 +96,33 @@ fn facts(certificate: &CertificateDer<'_>) -> Option<(Vec<String>, i64)> {
             }
         }
     }
-    Some((names, certificate.validity().not_after.timestamp()))
+    let validity = certificate.validity();
+    Some((names, validity.not_before.timestamp(), validity.not_after.timestamp()))
 }
 
 impl fmt::Display for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.names.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_covers_one_label() {
+        let made = rcgen::generate_simple_self_signed(["*.example.com".to_owned(), "example.org".to_owned()]).unwrap();
+        let pair = Pair::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes()).unwrap();
+        for (name, covered) in [
+            ("api.example.com", true),
+            ("*.example.com", true),
+            ("example.com", false),
+            ("a.b.example.com", false),
+            ("example.org", true),
+            ("*.example.org", false),
+        ] {
+            assert_eq!(pair.covers(name), covered, "{name}");
+        }
     }
 }
