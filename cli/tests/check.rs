@@ -84,7 +84,12 @@ fn crds_are_printed_as_they_are_generated() {
 fn the_examples_have_no_problems() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     for example in fs::read_dir(examples).expect("the examples") {
-        let output = tollgate(&["check", "."], &example.expect("an entry").path());
+        let example = example.expect("an entry").path();
+        // Its certificates are made by whoever runs it; `custom_domain.rs` does.
+        if example.ends_with("custom-domain") {
+            continue;
+        }
+        let output = tollgate(&["check", "."], &example);
         assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     }
 }

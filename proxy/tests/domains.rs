@@ -14,7 +14,10 @@ use tollgate_testkit::{
 
 /// Stages `$default` and `prod` of an API with an HTTP backend and functions of both formats.
 fn api() -> Api {
+    let mut mapped = service("s");
+    mapped["requestParameters"] = json!({"append:header.x-client-subject": "$context.identity.clientCert.subjectDN"});
     Api::new(&[
+        ("GET /mapped", mapped),
         ("ANY /", service("s")),
         ("GET /pets", service("s")),
         ("ANY /{proxy+}", service("s")),

@@ -70,6 +70,9 @@ fn clients_show_a_certificate_that_is_trusted() {
     assert!(cert["serialNumber"].as_str().unwrap().contains(':'));
     assert_eq!(&call("/v1")["requestContext"]["identity"]["clientCert"], cert);
     assert_eq!(call("/logged/pets")["target"], "/prod/pets");
+    // HTTP backends are told what is mapped and nothing else.
+    assert!(!call("/pets").to_string().contains("reader"));
+    assert!(call("/mapped").to_string().contains(r#"["x-client-subject","CN=reader"]"#));
     let log = guarded.gateway.stop();
     assert_eq!(log.lines().next(), Some("api.example.com api logged - /logged/pets CN=reader"));
 }
