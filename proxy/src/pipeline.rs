@@ -106,7 +106,7 @@ async fn staged(
 ) -> Response<ReplyBody> {
     let locate::Located { view, record, path, target } = located;
     if let Some(target) = target {
-        arrived.head.uri = target;
+        arrived.head.uri = *target;
     }
     let mut record: Box<Record> = record;
     let served = &*view.served;

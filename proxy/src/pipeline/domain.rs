@@ -42,7 +42,7 @@ pub(super) struct OnStage<'g> {
     pub(super) served: &'g Arc<Served>,
     pub(super) facts: Box<OnDomain>,
     /// The request target with the stage in place of the mapping key (H-EV2-6), if that differs from the client's.
-    pub(super) target: Option<Uri>,
+    pub(super) target: Option<Box<Uri>>,
     /// Bytes of the stage segment at the start of the path.
     pub(super) stage_segment: usize,
 }
@@ -74,7 +74,7 @@ pub(super) fn stage<'g>(
     Ok(OnStage {
         served,
         facts,
-        target: target.transpose()?,
+        target: target.transpose()?.map(Box::new),
         stage_segment: stage_name.map_or(0, |name| 1 + name.len()),
     })
 }

@@ -26,7 +26,7 @@ pub(super) struct Located {
     pub(super) record: Box<Record>,
     pub(super) path: StagePath,
     /// What stands in the place of the client's request target: on custom domains the mapping key goes and the stage comes (H-EV2-6).
-    pub(super) target: Option<Uri>,
+    pub(super) target: Option<Box<Uri>>,
 }
 
 /// Parts of the client path, as offsets into it.
