@@ -127,6 +127,7 @@ fn observe(object: &Object) -> Option<Observed> {
         Object::VpcLink(o) => with_status(metadata, o.status.as_ref()),
         Object::DomainName(o) => with_status(metadata, o.status.as_ref()),
         Object::ApiMapping(o) => with_status(metadata, o.status.as_ref()),
+        Object::Principal(o) => with_status(metadata, o.status.as_ref()),
         Object::Route(o) => {
             Observed { api: Some(o.spec.api_ref.name.clone()), ..with_status(metadata, o.status.as_ref()) }
         }

@@ -58,6 +58,8 @@ fn kind_of_path(path: &str) -> Kind {
         Kind::VpcLink
     } else if path.starts_with("authorizers") {
         Kind::Authorizer
+    } else if path.starts_with("principals") {
+        Kind::Principal
     } else if path.starts_with("integrations") {
         Kind::Integration
     } else if path.starts_with("keys") {

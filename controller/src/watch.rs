@@ -18,7 +18,8 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tollgate_crds::{
-    ApiDeployment, ApiKey, ApiMapping, Authorizer, DomainName, HttpApi, Integration, Route, Stage, UsagePlan, VpcLink,
+    ApiDeployment, ApiKey, ApiMapping, Authorizer, DomainName, HttpApi, Integration, Principal, Route, Stage,
+    UsagePlan, VpcLink,
 };
 use tollgate_translate::{Kind, Object, ObjectRef};
 use tracing::{Instrument, info_span, warn};
@@ -98,13 +99,14 @@ pub fn start(client: &Client, namespaces: &[String], metrics: &WatchMetrics, to:
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
     };
-    let count = scopes.len() * 14;
+    let count = scopes.len() * 15;
     for scope in scopes {
         let starter = Starter { client, scope, metrics, to };
         starter.objects::<HttpApi>(Kind::HttpApi);
         starter.objects::<Route>(Kind::Route);
         starter.objects::<Integration>(Kind::Integration);
         starter.objects::<Authorizer>(Kind::Authorizer);
+        starter.objects::<Principal>(Kind::Principal);
         starter.objects::<Stage>(Kind::Stage);
         starter.objects::<ApiDeployment>(Kind::ApiDeployment);
         starter.objects::<UsagePlan>(Kind::UsagePlan);

@@ -7,7 +7,8 @@ use kube::CustomResourceExt;
 use serde_json::{Map, Value};
 
 use crate::{
-    ApiDeployment, ApiKey, ApiMapping, Authorizer, DomainName, HttpApi, Integration, Route, Stage, UsagePlan, VpcLink,
+    ApiDeployment, ApiKey, ApiMapping, Authorizer, DomainName, HttpApi, Integration, Principal, Route, Stage,
+    UsagePlan, VpcLink,
 };
 
 /// The definitions of all kinds, in the order of [`crate::KINDS`].
@@ -17,6 +18,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         Route::crd(),
         Integration::crd(),
         Authorizer::crd(),
+        Principal::crd(),
         Stage::crd(),
         ApiDeployment::crd(),
         UsagePlan::crd(),

@@ -13,6 +13,7 @@ mod definitions;
 mod domain_name;
 mod http_api;
 mod integration;
+mod principal;
 mod reference;
 mod route;
 mod schema;
@@ -35,6 +36,7 @@ pub use integration::{
     AwsSubtype, AwsTarget, CaKind, CaRef, HttpTarget, Integration, IntegrationSpec, IntegrationType, LambdaService,
     LambdaTarget, Method, PayloadFormatVersion, ServiceTarget, Tls,
 };
+pub use principal::{AccessKeySource, Principal, PrincipalSpec};
 pub use reference::{ApiKind, ApiRef, LocalRef};
 pub use route::{AuthorizationType, Route, RouteSpec};
 pub use stage::{AccessLogSettings, RouteSettings, Stage, StageSpec};
@@ -52,11 +54,12 @@ pub const VERSION: &str = "v1alpha1";
 /// `apiVersion` of all kinds.
 pub const API_VERSION: &str = "tollgate.dev/v1alpha1";
 /// The kinds, as in `kind:`.
-pub const KINDS: [&str; 11] = [
+pub const KINDS: [&str; 12] = [
     "HttpApi",
     "Route",
     "Integration",
     "Authorizer",
+    "Principal",
     "Stage",
     "ApiDeployment",
     "UsagePlan",

@@ -32,7 +32,7 @@ use crate::{ApiKind, ApiRef, IntegrationSpec, LocalRef, Status};
     ),
     (
         "self.authorizationType in ['JWT', 'CUSTOM'] || !has(self.authorizerRef)",
-        "authorizerRef has no effect while authorizationType is NONE, which would leave the route open: set authorizationType to JWT or CUSTOM, or remove authorizerRef",
+        "authorizerRef has no effect while authorizationType is NONE or AWS_IAM, and NONE would leave the route open: set authorizationType to JWT or CUSTOM, or remove authorizerRef",
     ),
     (
         "self.authorizationType == 'JWT' || !has(self.authorizationScopes) || self.authorizationScopes.size() == 0",
@@ -55,7 +55,7 @@ pub struct RouteSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub integration_ref: Option<LocalRef>,
     /// Who may call. NONE: anyone. JWT: bearers of a token that authorizerRef accepts. CUSTOM: whom the function of
-    /// authorizerRef lets in.
+    /// authorizerRef lets in. AWS_IAM: Principals of this namespace whose policies allow it, by signature.
     #[serde(default)]
     pub authorization_type: AuthorizationType,
     /// The Authorizer that decides, in the same namespace.
@@ -99,6 +99,8 @@ pub enum AuthorizationType {
     None,
     Jwt,
     Custom,
+    #[serde(rename = "AWS_IAM")]
+    AwsIam,
 }
 
 /// The grammar of H-ROUTE-1 to H-ROUTE-5, one rule for each way to get it wrong.

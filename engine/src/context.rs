@@ -12,6 +12,7 @@ use http::{HeaderMap, Version};
 use crate::ip::IpText;
 use crate::jwt::Verified;
 use crate::lambda_authorizer::Answer;
+use crate::principal::Principal;
 use crate::reject::Reject;
 use crate::request_id::RequestId;
 use crate::time::LogTime;
@@ -94,6 +95,17 @@ pub enum CallerFacts<'a> {
     Jwt(JwtFacts<'a>),
     /// The answer of an authorizer's function.
     Lambda(&'a Answer),
+    /// Who signed the request.
+    Iam(IamFacts<'a>),
+}
+
+/// Who signed a request.
+#[derive(Clone, Copy, Debug)]
+pub struct IamFacts<'a> {
+    /// The access key that it was signed with.
+    pub access_key: &'a str,
+    /// Whose key it is.
+    pub principal: &'a Principal,
 }
 
 /// A token that the route's authorizer accepted.
@@ -123,6 +135,14 @@ impl<'a> Facts<'a> {
     /// The path as the client sent it: on a custom domain it holds the mapping key and no stage (H-EV1-4).
     pub fn client_path(&self) -> &'a str {
         self.domain.map_or(self.path, |domain| domain.client_path)
+    }
+
+    /// Who signed the request, on routes of type `AWS_IAM`.
+    pub fn iam(&self) -> Option<IamFacts<'a>> {
+        match self.authorizer {
+            Some(CallerFacts::Iam(iam)) => Some(iam),
+            _ => None,
+        }
     }
 
     /// `$context.requestTime`.
@@ -191,8 +211,13 @@ pub enum Variable {
     ErrorResponseType,
     HttpMethod,
     IdentityApiKeyId,
+    IdentityAccessKey,
+    IdentityAccountId,
+    /// The caller's unique id; `identity.user` is the same (H-LOG-7).
+    IdentityCaller,
     IdentitySourceIp,
     IdentityUserAgent,
+    IdentityUserArn,
     IntegrationError,
     IntegrationCallStatus,
     IntegrationLatency,
@@ -210,8 +235,8 @@ pub enum Variable {
 }
 
 impl Variable {
-    /// The variable of this name, without `$context.`; `None` for names without meaning and for those that have no value yet (IAM
-    /// and Cognito identities).
+    /// The variable of this name, without `$context.`; `None` for names without meaning and for those that have no value yet
+    /// (Cognito identities).
     pub fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "accountId" => Self::AccountId,
@@ -228,6 +253,10 @@ impl Variable {
             "extendedRequestId" | "requestId" => Self::RequestId,
             "httpMethod" => Self::HttpMethod,
             "identity.apiKeyId" => Self::IdentityApiKeyId,
+            "identity.accessKey" => Self::IdentityAccessKey,
+            "identity.accountId" => Self::IdentityAccountId,
+            "identity.caller" | "identity.user" => Self::IdentityCaller,
+            "identity.userArn" => Self::IdentityUserArn,
             "identity.sourceIp" => Self::IdentitySourceIp,
             "identity.userAgent" => Self::IdentityUserAgent,
             "integration.error" | "integrationErrorMessage" => Self::IntegrationError,
@@ -318,6 +347,10 @@ impl Variable {
             Self::ErrorResponseType => Value::text(outcome.reject.map(Reject::response_type)),
             Self::HttpMethod => Value::Text(facts.method),
             Self::IdentityApiKeyId => Value::text(facts.api_key_id),
+            Self::IdentityAccessKey => Value::text(facts.iam().map(|iam| iam.access_key)),
+            Self::IdentityAccountId => Value::text(facts.iam().map(|iam| &*iam.principal.account)),
+            Self::IdentityCaller => Value::text(facts.iam().map(|iam| &*iam.principal.user_id)),
+            Self::IdentityUserArn => Value::text(facts.iam().map(|iam| &*iam.principal.arn)),
             Self::IdentitySourceIp => Value::Ip(IpText::new(facts.source_ip)),
             Self::IdentityUserAgent => facts.user_agent.map_or(Value::Absent, Value::Bytes),
             Self::IntegrationError => Value::text(integration.error),

@@ -118,6 +118,8 @@ pub enum Authorization {
         /// Number of the authorizer.
         authorizer: usize,
     },
+    /// Principals of the API's namespace.
+    Iam,
 }
 
 /// What answers a route.
@@ -320,6 +322,7 @@ fn authorization(
     };
     match wire {
         snapshot::Authorization::None => Ok(Authorization::Open),
+        snapshot::Authorization::Iam => Ok(Authorization::Iam),
         snapshot::Authorization::Jwt { authorizer, scopes } => {
             let number = number(authorizer)?;
             match authorizers.items[number].check {

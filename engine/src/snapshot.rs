@@ -109,7 +109,7 @@ pub enum Line {
 
 /// Names one unit: `deployment/{hash}`, `stage/{apiId}/{stage}`, `endpoints/{namespace}/{service}:{port}`,
 /// `plan/{namespace}/{name}`, `keys/{part}`, `link/{namespace}/{name}`, `credentials/{apiId}/{namespace}/{secret}`,
-/// `domain/{domainName}`, `certificate/{domainName}`.
+/// `principals/{namespace}`, `domain/{domainName}`, `certificate/{domainName}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnitId(String);
@@ -153,6 +153,11 @@ impl UnitId {
     /// The unit of the keys in a Secret, for one API.
     pub fn credentials(api_id: &str, secret: &SecretName) -> Self {
         Self(format!("credentials/{api_id}/{secret}"))
+    }
+
+    /// The unit of the principals of a namespace.
+    pub fn principals(namespace: &str) -> Self {
+        Self(format!("principals/{namespace}"))
     }
 
     /// The unit of a custom domain.
@@ -199,6 +204,8 @@ pub enum Unit {
     Domain(Domain),
     /// The certificate of a custom domain.
     Certificate(Certificate),
+    /// Who may sign requests to the APIs of a namespace.
+    Principals(Principals),
     /// A unit of a newer controller; acknowledged and ignored.
     #[serde(other)]
     Unknown,
@@ -318,6 +325,9 @@ pub enum Authorization {
         /// Name in [`Deployment::authorizers`].
         authorizer: String,
     },
+    /// Principals whose policies allow it, by signature (section 6.11 of the spec).
+    #[serde(rename = "AWS_IAM")]
+    Iam,
     /// A kind this proxy does not know: the route answers 500.
     #[serde(other)]
     Unknown,
@@ -328,7 +338,7 @@ impl Authorization {
     pub fn authorizer(&self) -> Option<&str> {
         match self {
             Self::Jwt { authorizer, .. } | Self::Custom { authorizer } => Some(authorizer),
-            Self::None | Self::Unknown => None,
+            Self::None | Self::Iam | Self::Unknown => None,
         }
     }
 
@@ -338,7 +348,7 @@ impl Authorization {
         match self {
             Self::Jwt { scopes, .. } => Self::Jwt { authorizer: authorizer.to_owned(), scopes: scopes.clone() },
             Self::Custom { .. } => Self::Custom { authorizer: authorizer.to_owned() },
-            Self::None | Self::Unknown => self.clone(),
+            Self::None | Self::Iam | Self::Unknown => self.clone(),
         }
     }
 
@@ -685,6 +695,50 @@ pub struct Endpoints {
     pub service: ServicePort,
     /// Ready endpoints, ordered and without duplicates; may be empty (503, H-VPC-10).
     pub endpoints: Vec<Endpoint>,
+}
+
+/// The principals of a namespace. Published only where a route asks for signatures. The one unit that holds secrets: it goes over the feed's
+/// TLS and into the proxy's memory-backed state, and is shown nowhere (promise P7).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Principals {
+    /// The namespace whose APIs they may call.
+    pub namespace: String,
+    /// By name.
+    #[serde(default)]
+    pub principals: Vec<Principal>,
+}
+
+/// Who signs requests (section 6.11 of the spec).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Principal {
+    /// Name of the Principal object.
+    pub name: String,
+    /// What AWS calls the unique identifier of a user.
+    pub user_id: String,
+    /// What it signs with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub access_keys: Vec<AccessKey>,
+    /// Identity policies, as JSON.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<serde_json::Value>,
+    /// For conditions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// What signatures are made with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessKey {
+    /// Names the key in requests.
+    pub access_key_id: String,
+    /// Signs.
+    pub secret_access_key: Secret,
+    /// Has to come with requests that are signed with a temporary key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<Secret>,
 }
 
 /// One pod's address and port.

@@ -109,6 +109,26 @@ pub fn seconds_of_date(text: &str) -> Option<i64> {
     (exists && hour < 24 && minute < 60 && second < 60).then_some(days * 86_400 + hour * 3600 + minute * 60 + second)
 }
 
+/// Seconds from 1970 to a date as in the header `Date`: `Sun, 30 Aug 2015 12:36:00 GMT` (RFC 9110 section 5.6.7, its preferred form only).
+pub fn seconds_of_http_date(text: &str) -> Option<i64> {
+    let rest = text.split_once(", ")?.1;
+    let mut words = rest.split(' ');
+    let (day, month, year, time) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let month = MONTHS.iter().position(|name| name.as_slice() == month.as_bytes())? + 1;
+    if words.next() != Some("GMT") || words.next().is_some() || day.len() != 2 || year.len() != 4 {
+        return None;
+    }
+    seconds_of_date(&format!("{year}-{month:02}-{day}T{time}Z"))
+}
+
+/// A second after 1970 as `20150830T123600Z`.
+pub fn compact_date(seconds: i64) -> Option<String> {
+    let seconds = u64::try_from(seconds).ok()?;
+    let (year, month, day) = civil_date(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    Some(format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z"))
+}
+
 /// Three numbers of fixed lengths, all separated or none.
 fn numbers(text: &str, separator: char, lengths: [usize; 3]) -> Option<[i64; 3]> {
     let mut rest = text;
@@ -192,6 +212,21 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(seconds_of_date(text), seconds, "{text}");
+        }
+    }
+
+    #[test]
+    fn http_dates() {
+        assert_eq!(seconds_of_http_date("Sun, 30 Aug 2015 12:36:00 GMT"), seconds_of_date("20150830T123600Z"));
+        assert_eq!(compact_date(1_783_711_145).as_deref(), Some("20260710T191905Z"));
+        for bad in [
+            "",
+            "30 Aug 2015 12:36:00 GMT",
+            "Sun, 30 Aug 2015 12:36:00",
+            "Sun, 30 Foo 2015 12:36:00 GMT",
+            "Sun, 3 Aug 2015 12:36:00 GMT",
+        ] {
+            assert_eq!(seconds_of_http_date(bad), None, "{bad}");
         }
     }
 }

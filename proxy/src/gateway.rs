@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 use tollgate_engine::deployment::Stage;
+use tollgate_engine::principal::Principals;
 use tollgate_engine::snapshot::{ApiIdentity, Credentials, SecretName, UnitId};
 
 use crate::authorize::answers::Answers;
@@ -37,6 +38,8 @@ pub(crate) struct Gateway {
     pub(crate) links: FxHashMap<u64, Arc<Balancer>>,
     /// Keys that sign calls of AWS services, by their units.
     pub(crate) credentials: HashMap<UnitId, Arc<Credentials>>,
+    /// Who may sign requests, by namespace.
+    pub(crate) principals: FxHashMap<Box<str>, Arc<Principals>>,
 }
 
 /// An API with its stages.
@@ -136,8 +139,8 @@ impl Gateway {
         let services = services.into_iter().collect();
         let base_domain = base_domain.to_ascii_lowercase().into();
         let (plans, links, credentials) = (Plans::default(), FxHashMap::default(), HashMap::new());
-        let domains = Domains::default();
-        Self { apis, prefixes, ids, base_domain, services, domains, plans, links, credentials }
+        let (domains, principals) = (Domains::default(), FxHashMap::default());
+        Self { apis, prefixes, ids, base_domain, services, domains, plans, links, credentials, principals }
     }
 
     /// The keys that an integration of an API signs with.

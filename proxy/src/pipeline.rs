@@ -8,6 +8,7 @@ mod aws;
 mod custom;
 mod domain;
 mod facts;
+mod iam;
 mod integrate;
 mod locate;
 mod mapping;
@@ -131,7 +132,7 @@ async fn steps(
     let matched = admit::route(served, path, &arrived, record)?;
     // Throttling comes before authorization, so that nobody makes us verify signatures without limit.
     let admitted = admit::throttle(matched, worker, arrived.started)?;
-    let caller = admit::authorize(admitted, gateway, worker, &arrived, record).await?;
+    let caller = admit::authorize(admitted, gateway, worker, &mut arrived, record).await?;
     // A preflight carries no credentials; with an authorizer on its route it is refused before it comes here (H-CORS-7).
     let caller = admit::answer_preflight(caller, &arrived)?;
     // Only now is known whose request it is (R-PIPE-1, step 9).

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tollgate_engine::deployment::{Backend, Check, Deployment, Destination, Stage};
+use tollgate_engine::principal::Principals;
 use tollgate_engine::snapshot;
 use tollgate_engine::snapshot::{
     ApiIdentity, AuthorizerCheck, BackendTls, ContentHash, Problem, ServicePort, Unit, UnitId, UnitReport,
@@ -41,6 +42,7 @@ pub(crate) struct TlsConfigs {
 #[derive(Debug)]
 pub(crate) struct Publication {
     base_domain: String,
+    account_id: String,
     account: AccountLimit,
     meters: Meters,
     jwks: Jwks,
@@ -57,6 +59,7 @@ pub(crate) struct Publication {
 struct State {
     deployments: HashMap<ContentHash, Compiled<Deployment>>,
     stages: HashMap<UnitId, CompiledStage>,
+    principals: HashMap<String, (ContentHash, Compiled<Principals>)>,
     services: Slots<ServicePort>,
     links: Slots<LinkUse>,
     balancers: Links,
@@ -86,6 +89,7 @@ struct CompiledStage {
 impl Publication {
     pub(crate) fn new(
         base_domain: String,
+        account_id: String,
         account: AccountLimit,
         jwks: Jwks,
         tls: TlsConfigs,
@@ -95,7 +99,7 @@ impl Publication {
     ) -> Self {
         let state = Mutex::default();
         let (meters, endpoints) = (Meters::new(), Endpoints::default());
-        Self { base_domain, account, meters, jwks, tls, checks, endpoints, workers, epoch, state }
+        Self { base_domain, account_id, account, meters, jwks, tls, checks, endpoints, workers, epoch, state }
     }
 
     fn now_ns(&self) -> u64 {
@@ -154,7 +158,20 @@ impl Publication {
         let slot = |id: &UnitId| slots.get(id).map(|stage| stage.served.slot.0);
         gateway.plans = state.plans.compile(units.iter(), slot, &mut report);
         let stage = |id: &UnitId| state.stages.get(id).map(|compiled| Arc::clone(&compiled.served));
-        gateway.domains = domains::compile(&mut state.domains, units, self.tls.domains.as_ref(), stage, report);
+        gateway.domains = domains::compile(&mut state.domains, units, self.tls.domains.as_ref(), stage, &mut report);
+        let mut principals = HashMap::new();
+        for (id, held) in units.iter() {
+            let Unit::Principals(wire) = &held.unit else { continue };
+            let known = state.principals.remove(&wire.namespace).filter(|(hash, _)| *hash == held.hash);
+            let (hash, compiled) = known.unwrap_or_else(|| {
+                let (compiled, problems) = Principals::compile(wire, &self.account_id);
+                (held.hash.clone(), Compiled { value: Arc::new(compiled), problems })
+            });
+            report(id, held, &compiled.problems);
+            gateway.principals.insert(wire.namespace.as_str().into(), Arc::clone(&compiled.value));
+            principals.insert(wire.namespace.clone(), (hash, compiled));
+        }
+        state.principals = principals;
         gateway.links = self.links(state, units, &mut reports);
         gateway.credentials = units
             .iter()

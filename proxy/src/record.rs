@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
-use tollgate_engine::context::{CallerFacts, Facts, IntegrationOutcome, JwtFacts, Mapped, Outcome, RouteFacts};
+use tollgate_engine::context::{
+    CallerFacts, Facts, IamFacts, IntegrationOutcome, JwtFacts, Mapped, Outcome, RouteFacts,
+};
 use tollgate_engine::jwt::Verified;
 use tollgate_engine::lambda_authorizer::Answer;
+use tollgate_engine::principal::Principal;
 use tollgate_engine::reject::Reject;
 use tollgate_engine::request_id::RequestId;
 use tollgate_engine::route::PathTemplate;
@@ -59,6 +62,8 @@ pub(crate) enum Caller {
     Token { verified: Rc<Verified>, route_has_scopes: bool },
     /// What an authorizer's function answered.
     Function(Arc<Answer>),
+    /// Who signed the request.
+    Principal { access_key: Box<str>, principal: Arc<Principal> },
 }
 
 impl Caller {
@@ -68,6 +73,7 @@ impl Caller {
                 CallerFacts::Jwt(JwtFacts { token: verified, route_has_scopes: *route_has_scopes })
             }
             Self::Function(answer) => CallerFacts::Lambda(answer),
+            Self::Principal { access_key, principal } => CallerFacts::Iam(IamFacts { access_key, principal }),
         }
     }
 }

@@ -122,6 +122,7 @@ impl Server {
         };
         let publication = Publication::new(
             settings.base_domain.clone(),
+            settings.account_id.clone(),
             account,
             services.jwks.clone(),
             tls,

@@ -164,6 +164,7 @@ fn complete(units: &[Unit]) -> Batch {
             }
             Unit::Stage(stage) => (UnitId::stage(&stage.api.api_id, &stage.stage_name), hash),
             Unit::Credentials(keys) => (UnitId::credentials(&keys.api_id, &keys.secret), hash),
+            Unit::Principals(principals) => (UnitId::principals(&principals.namespace), hash),
             Unit::Endpoints(endpoints) => (UnitId::endpoints(&endpoints.service), hash),
             Unit::Plan(plan) => (UnitId::plan(&plan.source), hash),
             Unit::Keys(keys) => {

@@ -88,6 +88,6 @@ pub(crate) fn fits(authorization: &Authorization, authorizer: &Authorizer) -> bo
     match authorization {
         Authorization::Jwt { .. } => matches!(authorizer.check, AuthorizerCheck::Jwt { .. }),
         Authorization::Custom { .. } => matches!(authorizer.check, AuthorizerCheck::Lambda { .. }),
-        Authorization::None | Authorization::Unknown => false,
+        Authorization::None | Authorization::Iam | Authorization::Unknown => false,
     }
 }

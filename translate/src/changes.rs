@@ -1,5 +1,6 @@
 //! What goes into translation beside the objects, and what comes out.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tollgate_engine::snapshot::{ContentHash, Stage, Unit, UnitId};
@@ -59,7 +60,7 @@ impl Changes {
     }
 }
 
-/// A unit as it is published.
+/// A unit as it is published. Its `Debug` leaves the content out, which may be secret (promise P7).
 #[derive(Clone, PartialEq)]
 pub struct Put {
     /// Which unit.
@@ -74,12 +75,12 @@ pub struct Put {
     pub revision: u64,
 }
 
-/// The content may hold a private key.
-impl std::fmt::Debug for Put {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Put {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, hash, json: _, fleets, revision } = self;
         let mut text = f.debug_struct("Put");
-        text.field("id", &self.id).field("hash", &self.hash).field("fleets", &self.fleets);
-        text.field("revision", &self.revision).finish_non_exhaustive()
+        text.field("id", id).field("hash", hash).field("fleets", fleets).field("revision", revision);
+        text.finish_non_exhaustive()
     }
 }
 

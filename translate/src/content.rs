@@ -1,6 +1,7 @@
 //! Units, serialised and hashed once.
 
 use std::collections::{BTreeSet, HashSet};
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use tollgate_engine::snapshot::{ContentHash, Deployment, SecretName, ServicePort, Unit};
@@ -8,16 +9,15 @@ use tollgate_engine::snapshot::{ContentHash, Deployment, SecretName, ServicePort
 use crate::backend::service_of;
 use crate::{authorizer, credentials};
 
-/// A unit as JSON, and the hash of that.
+/// A unit as JSON, and the hash of that. Its `Debug` leaves the content out, which may be secret (promise P7).
 #[derive(Clone)]
 pub(crate) struct Content {
     pub(crate) hash: ContentHash,
     pub(crate) json: Arc<str>,
 }
 
-/// The content may hold a private key.
-impl std::fmt::Debug for Content {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Content").field("hash", &self.hash).finish_non_exhaustive()
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use tollgate_engine::secret::Secret;
 use tollgate_engine::snapshot::{
-    Authorizer, AuthorizerCheck, Backend, Credentials, Integration, LambdaBackend, LambdaEndpoint, SecretName, Unit,
+    AccessKey, Authorizer, AuthorizerCheck, Backend, Credentials, Integration, LambdaBackend, LambdaEndpoint,
+    SecretName, Unit,
 };
 
 use crate::{Kind, ObjectRef, Reason, Verdict, World};
@@ -18,6 +19,15 @@ pub(crate) struct SigningKeys {
 }
 
 impl SigningKeys {
+    /// The same, to check signatures with.
+    pub(crate) fn access_key(&self) -> AccessKey {
+        AccessKey {
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: self.secret_access_key.clone(),
+            session_token: self.session_token.clone(),
+        }
+    }
+
     /// `None` when the Secret does not hold both `accessKeyId` and `secretAccessKey`.
     pub(crate) fn of(entries: &BTreeMap<String, Vec<u8>>) -> Option<Self> {
         let text = |key: &str| {

@@ -22,6 +22,7 @@ mod link;
 mod object;
 mod outcome;
 mod plans;
+mod principals;
 mod reason;
 mod render;
 mod route;

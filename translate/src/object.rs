@@ -8,7 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tollgate_crds::{
-    ApiDeployment, ApiKey, ApiMapping, Authorizer, DomainName, HttpApi, Integration, Route, Stage, UsagePlan, VpcLink,
+    ApiDeployment, ApiKey, ApiMapping, Authorizer, DomainName, HttpApi, Integration, Principal, Route, Stage,
+    UsagePlan, VpcLink,
 };
 
 /// On an ApiDeployment that the controller made for a stage with `autoDeploy`: the hash of the content that it captures.
@@ -21,6 +22,7 @@ pub enum Kind {
     Route,
     Integration,
     Authorizer,
+    Principal,
     Stage,
     ApiDeployment,
     UsagePlan,
@@ -36,11 +38,12 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::HttpApi,
         Self::Route,
         Self::Integration,
         Self::Authorizer,
+        Self::Principal,
         Self::Stage,
         Self::ApiDeployment,
         Self::UsagePlan,
@@ -61,6 +64,7 @@ impl Kind {
             Self::Route => "Route",
             Self::Integration => "Integration",
             Self::Authorizer => "Authorizer",
+            Self::Principal => "Principal",
             Self::Stage => "Stage",
             Self::ApiDeployment => "ApiDeployment",
             Self::UsagePlan => "UsagePlan",
@@ -130,6 +134,7 @@ pub enum Object {
     Route(Box<Route>),
     Integration(Box<Integration>),
     Authorizer(Box<Authorizer>),
+    Principal(Box<Principal>),
     Stage(Box<Stage>),
     ApiDeployment(Box<ApiDeployment>),
     UsagePlan(Box<UsagePlan>),
@@ -160,6 +165,7 @@ impl Object {
             Kind::Route => Self::Route(read(value)?),
             Kind::Integration => Self::Integration(read(value)?),
             Kind::Authorizer => Self::Authorizer(read(value)?),
+            Kind::Principal => Self::Principal(read(value)?),
             Kind::Stage => Self::Stage(read(value)?),
             Kind::ApiDeployment => Self::ApiDeployment(read(value)?),
             Kind::UsagePlan => Self::UsagePlan(read(value)?),
@@ -181,6 +187,7 @@ impl Object {
             Self::Route(_) => Kind::Route,
             Self::Integration(_) => Kind::Integration,
             Self::Authorizer(_) => Kind::Authorizer,
+            Self::Principal(_) => Kind::Principal,
             Self::Stage(_) => Kind::Stage,
             Self::ApiDeployment(_) => Kind::ApiDeployment,
             Self::UsagePlan(_) => Kind::UsagePlan,
@@ -202,6 +209,7 @@ impl Object {
             Self::Route(object) => &object.metadata,
             Self::Integration(object) => &object.metadata,
             Self::Authorizer(object) => &object.metadata,
+            Self::Principal(object) => &object.metadata,
             Self::Stage(object) => &object.metadata,
             Self::ApiDeployment(object) => &object.metadata,
             Self::UsagePlan(object) => &object.metadata,
@@ -242,6 +250,7 @@ from_objects!(
     Route,
     Integration,
     Authorizer,
+    Principal,
     Stage,
     ApiDeployment,
     UsagePlan,

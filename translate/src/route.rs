@@ -183,9 +183,10 @@ fn access(world: &World, shared: &impl Shared, route: &ObjectRef, spec: &RouteSp
     }
     let (wanted, kind) = match (spec.authorization_type, &spec.authorizer_ref) {
         (AuthorizationType::None, None) => return Outcome::good((Authorization::None, None)),
-        (AuthorizationType::None, Some(_)) => {
+        (AuthorizationType::AwsIam, None) => return Outcome::good((Authorization::Iam, None)),
+        (AuthorizationType::None | AuthorizationType::AwsIam, Some(_)) => {
             return Outcome::invalid(
-                "spec.authorizerRef has no effect while authorizationType is NONE: set authorizationType to JWT or CUSTOM, or remove authorizerRef",
+                "spec.authorizerRef has no effect while authorizationType is NONE or AWS_IAM: set authorizationType to JWT or CUSTOM, or remove authorizerRef",
             );
         }
         // The words of AWS (H-AUTH-2), and the field.

@@ -12,6 +12,7 @@ use crate::content::{Built, Content};
 use crate::document::{self, Documents};
 use crate::domain::{self, Domains, StageTarget};
 use crate::plans::Plans;
+use crate::principals::{self, PrincipalStates};
 use crate::route;
 use crate::shared::SharedObjects;
 use crate::{Fleets, Kind, ObjectRef, ObjectVerdict, Reason, Requirement, Serving, Verdict, World, endpoints, link};
@@ -23,6 +24,7 @@ pub struct Translator {
     world: World,
     revision: u64,
     shared: SharedObjects,
+    principals: PrincipalStates,
     documents: Documents,
     /// The longest timeouts that APIs allow, of those that say it.
     timeouts: BTreeMap<ObjectRef, u32>,
@@ -49,6 +51,7 @@ impl Translator {
             world: World::default(),
             revision: 0,
             shared: SharedObjects::default(),
+            principals: PrincipalStates::default(),
             documents: Documents::default(),
             timeouts: BTreeMap::new(),
             apis: BTreeMap::new(),
@@ -141,6 +144,7 @@ impl Translator {
         self.translate_domains(&changed, &stages, &mut changes);
         self.shared_verdicts(&users, &mut changes);
         self.translate_plans(&changed, &dirty, &mut changes);
+        self.translate_principals(&changed, &mut changes);
         self.translate_endpoints(&needed, &mut changes);
         changes
     }
@@ -479,6 +483,35 @@ impl Translator {
         }
         for verdict in found.verdicts {
             self.report(verdict, changes);
+        }
+    }
+
+    /// Looks again at Principals that changed or whose Secrets did, and publishes those of their namespaces wherever the namespace has APIs. Which
+    /// routes ask for signatures does not matter: a stage may serve an old deployment.
+    fn translate_principals(&mut self, changed: &BTreeSet<ObjectRef>, changes: &mut Changes) {
+        let again = principals::changed(&self.world, changed);
+        for object in &again {
+            self.principals.look_at(&self.world, object, self.revision);
+        }
+        let apis = changed.iter().filter(|object| object.kind == Kind::HttpApi);
+        let namespaces: BTreeSet<&str> = apis.chain(&again).map(|object| object.namespace.as_str()).collect();
+        for namespace in namespaces {
+            let id = UnitId::principals(namespace);
+            let mut fleets = Fleets::default();
+            if self.principals.has_any(namespace) {
+                let apis = self.apis.iter().filter(|(api, _)| api.namespace == namespace && self.world.contains(api));
+                apis.for_each(|(_, state)| fleets.insert(state.fleet()));
+            }
+            let content = self.principals.unit(&self.world, namespace);
+            let published = fleets != Fleets::default();
+            if published {
+                self.publish(id.clone(), content, fleets, changes);
+            } else if self.published.remove(&id).is_some() {
+                changes.deletes.push(id.clone());
+            }
+            for verdict in self.principals.verdicts(namespace, published.then_some(&id)) {
+                self.report(verdict, changes);
+            }
         }
     }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use tollgate_crds::{
-    ApiDeploymentSpec, ApiKeySpec, ApiMappingSpec, AuthorizerSpec, CaKind, CaRef, DomainNameSpec, HttpApiSpec,
-    IntegrationSpec, LambdaTarget, RouteSpec, StageSpec, UsagePlanSpec, VpcLinkRef, VpcLinkSpec,
+    AccessKeySource, ApiDeploymentSpec, ApiKeySpec, ApiMappingSpec, AuthorizerSpec, CaKind, CaRef, DomainNameSpec,
+    HttpApiSpec, IntegrationSpec, LambdaTarget, PrincipalSpec, RouteSpec, StageSpec, UsagePlanSpec, VpcLinkRef,
+    VpcLinkSpec,
 };
 use tollgate_engine::snapshot::PrivateKey;
 
@@ -24,6 +25,7 @@ pub struct World {
     routes: Table<RouteSpec>,
     integrations: Table<IntegrationSpec>,
     authorizers: Table<AuthorizerSpec>,
+    principals: Table<PrincipalSpec>,
     stages: Table<StageSpec>,
     deployments: Table<DeploymentObject>,
     usage_plans: Table<UsagePlanSpec>,
@@ -115,6 +117,12 @@ impl World {
                 let function = o.spec.lambda.iter().map(|lambda| &lambda.function);
                 let targets = function.flat_map(|function| function_targets(&reference.namespace, function)).collect();
                 put(&mut self.authorizers, reference.clone(), Item::new(&o.metadata, o.spec))
+                    .then(|| self.moved(reference, targets))
+            }
+            Object::Principal(o) => {
+                let secret = |key: &AccessKeySource| named_secret(&reference.namespace, &key.secret_ref.name);
+                let targets = o.spec.access_keys.iter().map(secret).collect();
+                put(&mut self.principals, reference.clone(), Item::new(&o.metadata, o.spec))
                     .then(|| self.moved(reference, targets))
             }
             Object::Stage(o) => {
@@ -213,6 +221,7 @@ impl World {
             Kind::Route => self.routes.remove(object).is_some(),
             Kind::Integration => self.integrations.remove(object).is_some(),
             Kind::Authorizer => self.authorizers.remove(object).is_some(),
+            Kind::Principal => self.principals.remove(object).is_some(),
             Kind::Stage => self.stages.remove(object).is_some(),
             Kind::ApiDeployment => self.deployments.remove(object).is_some(),
             Kind::VpcLink => self.vpc_links.remove(object).is_some(),
@@ -264,6 +273,7 @@ impl World {
             Kind::Route => of(&self.routes),
             Kind::Integration => of(&self.integrations),
             Kind::Authorizer => of(&self.authorizers),
+            Kind::Principal => of(&self.principals),
             Kind::Stage => of(&self.stages),
             Kind::ApiDeployment => of(&self.deployments),
             Kind::UsagePlan => of(&self.usage_plans),
@@ -305,6 +315,10 @@ impl World {
 
     pub(crate) fn authorizer(&self, object: &ObjectRef) -> Option<&Arc<Item<AuthorizerSpec>>> {
         self.authorizers.get(object)
+    }
+
+    pub(crate) fn principal(&self, object: &ObjectRef) -> Option<&Arc<Item<PrincipalSpec>>> {
+        self.principals.get(object)
     }
 
     pub(crate) fn stage(&self, object: &ObjectRef) -> Option<&Arc<Item<StageSpec>>> {
@@ -378,6 +392,7 @@ impl World {
             Kind::Route => self.routes.contains_key(object),
             Kind::Integration => self.integrations.contains_key(object),
             Kind::Authorizer => self.authorizers.contains_key(object),
+            Kind::Principal => self.principals.contains_key(object),
             Kind::Stage => self.stages.contains_key(object),
             Kind::ApiDeployment => self.deployments.contains_key(object),
             Kind::UsagePlan => self.usage_plans.contains_key(object),
@@ -560,7 +575,12 @@ fn api_key_targets(key: &ObjectRef, spec: &ApiKeySpec) -> Vec<ObjectRef> {
     targets
 }
 
-/// Only certificates are kept: other secrets have no business here (promise P7), and the keys of custom domains stand apart.
+fn named_secret(namespace: &str, name: &str) -> ObjectRef {
+    ObjectRef::new(Kind::Secret, namespace, name)
+}
+
+/// Beside access keys only certificates are kept: other secrets have no business here (promise P7), and the keys of custom domains
+/// stand apart.
 fn certificates(text: String) -> Option<String> {
     (text.contains("-----BEGIN CERTIFICATE-----") && !text.contains("PRIVATE KEY")).then_some(text)
 }

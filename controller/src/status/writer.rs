@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tollgate_crds::{
-    ApiDeployment, ApiDeploymentStatus, ApiKey, ApiMapping, Authorizer, DomainName, HttpApi, Integration, Route, Stage,
-    UsagePlan, VpcLink,
+    ApiDeployment, ApiDeploymentStatus, ApiKey, ApiMapping, Authorizer, DomainName, HttpApi, Integration, Principal,
+    Route, Stage, UsagePlan, VpcLink,
 };
 use tollgate_translate::{Kind, ObjectRef};
 use tracing::{debug, warn};
@@ -345,6 +345,7 @@ fn resource(kind: Kind) -> ApiResource {
         Kind::Route => of::<Route>(),
         Kind::Integration => of::<Integration>(),
         Kind::Authorizer => of::<Authorizer>(),
+        Kind::Principal => of::<Principal>(),
         Kind::Stage => of::<Stage>(),
         Kind::ApiDeployment => of::<ApiDeployment>(),
         Kind::UsagePlan => of::<UsagePlan>(),

@@ -73,7 +73,8 @@ pub(super) fn write_context(facts: &Facts<'_>, resource: &str, out: &mut Vec<u8>
     context.string("accountId", facts.account_id);
     context.string("apiId", facts.api_id);
     match &facts.authorizer {
-        None => {}
+        // Who signed stands in `identity` (H-EV1-12).
+        None | Some(CallerFacts::Iam(_)) => {}
         Some(CallerFacts::Jwt(jwt)) => write_jwt(jwt, context.key("authorizer")),
         Some(CallerFacts::Lambda(answer)) => write_answer(answer, context.key("authorizer")),
     }
@@ -106,12 +107,9 @@ fn write_answer(answer: &Answer, out: &mut Vec<u8>) {
     object.close();
 }
 
-/// H-EV1-11; who called is not known on open and JWT routes.
+/// H-EV1-11; who called is known where requests are signed.
 fn write_identity(facts: &Facts<'_>, out: &mut Vec<u8>) {
-    const UNKNOWN_FIRST: [&str; 9] = [
-        "accessKey",
-        "accountId",
-        "caller",
+    const UNKNOWN: [&str; 6] = [
         "cognitoAmr",
         "cognitoAuthenticationProvider",
         "cognitoAuthenticationType",
@@ -119,17 +117,25 @@ fn write_identity(facts: &Facts<'_>, out: &mut Vec<u8>) {
         "cognitoIdentityPoolId",
         "principalOrgId",
     ];
+    let iam = facts.iam();
     let mut identity = Object::open(out);
-    for key in UNKNOWN_FIRST {
+    let known = |identity: &mut Object<'_>, key: &'static str, value: Option<&str>| match value {
+        Some(value) => identity.string(key, value),
+        None => identity.raw(key, "null"),
+    };
+    known(&mut identity, "accessKey", iam.map(|iam| iam.access_key));
+    known(&mut identity, "accountId", iam.map(|iam| &*iam.principal.account));
+    known(&mut identity, "caller", iam.map(|iam| &*iam.principal.user_id));
+    for key in UNKNOWN {
         identity.raw(key, "null");
     }
     identity.string("sourceIp", IpText::new(facts.source_ip).as_str());
-    identity.raw("user", "null");
+    known(&mut identity, "user", iam.map(|iam| &*iam.principal.user_id));
     match facts.user_agent {
         Some(agent) => push_bytes(identity.key("userAgent"), agent),
         None => identity.raw("userAgent", "null"),
     }
-    identity.raw("userArn", "null");
+    known(&mut identity, "userArn", iam.map(|iam| &*iam.principal.arn));
     if let Some(cert) = facts.domain.and_then(|domain| domain.client_cert) {
         write_client_cert(cert, identity.key("clientCert"));
     }

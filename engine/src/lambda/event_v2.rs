@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::event_headers::{self, Shape};
 use super::query::Grouped;
 use super::{BodyForm, Object, write_client_cert, write_jwt};
-use crate::context::{CallerFacts, Facts};
+use crate::context::{CallerFacts, Facts, IamFacts};
 use crate::ip::IpText;
 use crate::json::{push_bytes, push_escaped, push_number};
 use crate::percent::decode_path;
@@ -83,6 +83,20 @@ pub(super) fn write_query(query: &Grouped<'_>, out: &mut Vec<u8>) {
     object.close();
 }
 
+/// Who signed the request (H-EV2-26). There are no organizations and no Cognito identities here.
+fn write_iam(iam: IamFacts<'_>, out: &mut Vec<u8>) {
+    let principal = iam.principal;
+    let mut object = Object::open(out);
+    object.string("accessKey", iam.access_key);
+    object.string("accountId", &principal.account);
+    object.string("callerId", &principal.user_id);
+    object.raw("cognitoIdentity", "null");
+    object.raw("principalOrgId", "null");
+    object.string("userArn", &principal.arn);
+    object.string("userId", &principal.user_id);
+    object.close();
+}
+
 /// H-EV2-16.
 pub(super) fn write_context(facts: &Facts<'_>, path: &str, route_key: &str, out: &mut Vec<u8>) {
     let mut context = Object::open(out);
@@ -97,6 +111,7 @@ pub(super) fn write_context(facts: &Facts<'_>, path: &str, route_key: &str, out:
         let mut authorizer = Object::open(context.key("authorizer"));
         match caller {
             CallerFacts::Jwt(jwt) => write_jwt(jwt, authorizer.key("jwt")),
+            CallerFacts::Iam(iam) => write_iam(*iam, authorizer.key("iam")),
             CallerFacts::Lambda(answer) => authorizer.raw("lambda", answer.context_json().unwrap_or("null")),
         }
         authorizer.close();

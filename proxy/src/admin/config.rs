@@ -45,6 +45,7 @@ fn in_short(view: &View, id: &UnitId, held: &Held) -> Value {
         Unit::Certificate(certificate) => {
             json!({ "domainName": certificate.domain_name, "source": certificate.source })
         }
+        Unit::Principals(principals) => json!({ "principals": principals.principals.len() }),
         Unit::Unknown => json!({ "unknown": "of a newer controller; ignored" }),
     };
     let problems = view.reports.get(id).map(|report| report.problems.as_slice()).unwrap_or_default();
@@ -54,7 +55,14 @@ fn in_short(view: &View, id: &UnitId, held: &Held) -> Value {
 /// The whole of one unit, redacted.
 pub(super) fn unit(view: &View, name: &str) -> Option<Value> {
     let (id, held) = view.units.iter().find(|(id, _)| id.as_str() == name)?;
-    let mut content = serde_json::to_value(&held.unit).ok()?;
+    let mut content = match &held.unit {
+        // Nothing of it is for other eyes but who may call.
+        Unit::Principals(unit) => {
+            let names: Vec<&str> = unit.principals.iter().map(|principal| principal.name.as_str()).collect();
+            json!({ "namespace": unit.namespace, "principals": names })
+        }
+        other => serde_json::to_value(other).ok()?,
+    };
     redact(&mut content);
     let mut json = in_short(view, id, held);
     json.as_object_mut()?.insert("unit".into(), content);

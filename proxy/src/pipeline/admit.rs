@@ -10,7 +10,7 @@ use tollgate_engine::reject::Reject;
 use tollgate_engine::route::Method;
 
 use super::locate::StagePath;
-use super::{Arrived, Stop, custom};
+use super::{Arrived, Stop, custom, iam};
 use crate::authorize;
 use crate::gateway::{AuthorizerHandle, Gateway, Served, TokenHandle};
 use crate::metrics::Counter;
@@ -84,7 +84,7 @@ pub(super) async fn authorize<'s>(
     admitted: Admitted<'s>,
     gateway: &Gateway,
     worker: &Worker,
-    arrived: &Arrived,
+    arrived: &mut Arrived,
     record: &mut Record,
 ) -> Result<Authorized<'s>, Stop> {
     let Admitted(matched) = admitted;
@@ -98,6 +98,11 @@ pub(super) async fn authorize<'s>(
             };
             bearer(policy, handle, scopes, worker, arrived, record).await?;
             check_arn(&matched, worker, arrived)?;
+        }
+        Authorization::Iam => {
+            check_arn(&matched, worker, arrived)?;
+            let arn = arn(&matched, worker, arrived);
+            iam::authorize(&matched, gateway, worker, arrived, &arn, record).await?;
         }
         Authorization::Custom { authorizer } => {
             let authorizer =
