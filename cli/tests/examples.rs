@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use tollgate_testkit::Client;
+use tollgate_testkit::{Client, Console};
 
 /// Long enough for the slowest machine; nothing waits this long unless it fails.
 const AMPLE: Duration = Duration::from_secs(30);
@@ -111,4 +111,25 @@ fn smaller_examples_do_what_their_readmes_say() {
         let checked = tollgate().arg("check").arg(example(name)).output().expect("the program starts");
         assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stdout));
     }
+}
+
+/// The lines of an example's README, run by a shell, print what it says; `check` finds nothing wrong.
+fn does_what_its_readme_says(name: &str, more_than: usize) {
+    let console = Console::read(&example(name).join("README.md"));
+    assert!(console.len() > more_than, "{console:?}");
+    let dev = serve(name);
+    let here = format!("localhost:{}", dev.address.port());
+    console.check("", |command| command.replace("localhost:8080", &here)).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let checked = tollgate().arg("check").arg(example(name)).output().expect("the program starts");
+    assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stdout));
+}
+
+#[test]
+fn the_lambda_authorizer_example_does_what_its_readme_says() {
+    does_what_its_readme_says("lambda-authorizer", 5);
+}
+
+#[test]
+fn the_iam_example_does_what_its_readme_says() {
+    does_what_its_readme_says("iam", 6);
 }
