@@ -659,6 +659,9 @@ pub struct Stage {
     /// Access log; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_log_settings: Option<AccessLogSettings>,
+    /// Names the answers of authorizers' functions that are kept for the stage; with another name they are asked anew (H-LA-36).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorizer_cache: Option<ContentHash>,
 }
 
 /// Settings of a route in a stage (section 2.3, H-MET-8).

@@ -87,9 +87,9 @@ struct CompiledStage {
 }
 
 impl Publication {
+    /// `account_id` is the account that principals belong to.
     pub(crate) fn new(
-        base_domain: String,
-        account_id: String,
+        (base_domain, account_id): (String, String),
         account: AccountLimit,
         jwks: Jwks,
         tls: TlsConfigs,
@@ -237,7 +237,7 @@ impl Publication {
                 }),
                 Check::Lambda(policy) => AuthorizerHandle::Lambda {
                     target: self.target(state, wire, &policy.call.destination, &mut problems),
-                    answers: state.answers.get(&(id.clone(), wire_check.clone())),
+                    answers: state.answers.get(&(id.clone(), wire.authorizer_cache.clone(), wire_check.clone())),
                 },
             });
         }
@@ -320,10 +320,13 @@ fn api(identity: ApiIdentity, served: Vec<Arc<Served>>) -> Api {
 
 /// Answers of authorizers' functions by stage and authorizer, as long as somebody holds them.
 #[derive(Debug, Default)]
-struct AnswerCaches(HashMap<(UnitId, snapshot::Authorizer), Weak<Answers>>);
+struct AnswerCaches(HashMap<AnswersOf, Weak<Answers>>);
+
+/// The stage, its name for them, and the authorizer.
+type AnswersOf = (UnitId, Option<ContentHash>, snapshot::Authorizer);
 
 impl AnswerCaches {
-    fn get(&mut self, key: &(UnitId, snapshot::Authorizer)) -> Arc<Answers> {
+    fn get(&mut self, key: &AnswersOf) -> Arc<Answers> {
         if let Some(answers) = self.0.get(key).and_then(Weak::upgrade) {
             return answers;
         }

@@ -121,8 +121,7 @@ impl Server {
             domains: services.server_tls.clone().map(DomainConfigs::new),
         };
         let publication = Publication::new(
-            settings.base_domain.clone(),
-            settings.account_id.clone(),
+            (settings.base_domain.clone(), settings.account_id.clone()),
             account,
             services.jwks.clone(),
             tls,

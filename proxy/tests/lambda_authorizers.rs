@@ -307,6 +307,20 @@ fn yes_and_no_are_kept_but_no_failures() {
     assert_eq!(never.calls(), 2);
 }
 
+/// Proves H-LA-36.
+#[test]
+fn the_owner_of_a_stage_empties_it() {
+    let decider = Decider::new();
+    let authorizer = decider.authorizer(&["$request.header.X-K"], &json!({"simple": true, "ttl": 300}));
+    let stage = |name: &str| json!({"stageName": "$default", "authorizerCache": name});
+    let mut gateway = Gateway::empty();
+    let yes = json!({"isAuthorized": true});
+    for (name, calls) in [("0", 1), ("0", 1), ("1", 2), ("1", 2)] {
+        publish(&mut gateway, &api(authorizer.clone()).only_stage(stage(name)));
+        assert_eq!((say(&gateway, "/v2", &yes).status, decider.calls()), (200, calls), "{name}");
+    }
+}
+
 /// Proves P6, H-LA-30, H-LA-38.
 #[test]
 fn answers_outlive_changes_that_are_not_the_authorizers() {

@@ -34,7 +34,7 @@ mod world;
 
 pub use changes::{Changes, Put, Record, Settings};
 
-pub use object::{DEPLOYMENT_ID_ANNOTATION, Kind, Object, ObjectRef};
+pub use object::{AUTHORIZER_CACHE_ANNOTATION, DEPLOYMENT_ID_ANNOTATION, Kind, Object, ObjectRef};
 pub use reason::Reason;
 pub use translator::Translator;
 pub use verdict::{Capture, Fleet, Fleets, ObjectVerdict, Requirement, Serving, Verdict};

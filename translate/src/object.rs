@@ -15,6 +15,9 @@ use tollgate_crds::{
 /// On an ApiDeployment that the controller made for a stage with `autoDeploy`: the hash of the content that it captures.
 pub const DEPLOYMENT_ID_ANNOTATION: &str = "tollgate.dev/deployment-id";
 
+/// On a Stage: with every new value the answers of authorizers' functions that are kept for the stage are forgotten (H-LA-36).
+pub const AUTHORIZER_CACHE_ANNOTATION: &str = "tollgate.dev/authorizer-cache";
+
 /// The kinds of objects that are translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {

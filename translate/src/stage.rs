@@ -9,6 +9,7 @@ use tollgate_engine::snapshot::{self, ApiIdentity};
 
 use crate::content::Built;
 use crate::outcome::Outcome;
+use crate::world::Item;
 use crate::{ObjectRef, Reason};
 
 /// An accepted version of a stage.
@@ -53,10 +54,11 @@ impl PartialEq for StagePart {
 pub(crate) fn evaluate(
     object: &ObjectRef,
     identity: &ApiIdentity,
-    spec: &StageSpec,
+    item: &Item<StageSpec>,
     follows: Follows,
     live: Option<&Arc<Built>>,
 ) -> Outcome<StagePart> {
+    let spec = &item.spec;
     // H-THR-5, against what the stage is about to serve.
     if let Some(built) = follows.built(live)
         && let Some(key) = spec.route_settings.keys().find(|key| !built.keys.contains(key.as_str()))
@@ -93,6 +95,7 @@ pub(crate) fn evaluate(
         default_route_settings: travelling(&default_route_settings),
         route_settings,
         access_log_settings,
+        authorizer_cache: item.authorizer_cache.clone(),
     };
     Outcome::good(StagePart { settings, follows })
 }

@@ -12,10 +12,12 @@ use tollgate_crds::{
 use tollgate_engine::snapshot::PrivateKey;
 
 use crate::credentials::SigningKeys;
+use tollgate_engine::snapshot::ContentHash;
+
 use crate::document::is_made;
 use crate::endpoints::{ServicePorts, SlicePart};
 use crate::plans::KeyValue;
-use crate::{DEPLOYMENT_ID_ANNOTATION, Kind, Object, ObjectRef};
+use crate::{AUTHORIZER_CACHE_ANNOTATION, DEPLOYMENT_ID_ANNOTATION, Kind, Object, ObjectRef};
 
 /// The objects. Each change says whether it changed anything that translation reads; status and resource version are
 /// not among that.
@@ -56,6 +58,8 @@ pub(crate) struct Item<S> {
     pub(crate) uid: String,
     pub(crate) generation: i64,
     pub(crate) created: Option<Time>,
+    /// Of [`AUTHORIZER_CACHE_ANNOTATION`].
+    pub(crate) authorizer_cache: Option<ContentHash>,
     pub(crate) spec: S,
 }
 
@@ -65,6 +69,11 @@ impl<S> Item<S> {
             uid: metadata.uid.clone().unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
             created: metadata.creation_timestamp.clone(),
+            authorizer_cache: metadata
+                .annotations
+                .as_ref()
+                .and_then(|all| all.get(AUTHORIZER_CACHE_ANNOTATION))
+                .map(ContentHash::of),
             spec,
         }
     }

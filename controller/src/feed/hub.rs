@@ -257,6 +257,7 @@ mod tests {
             default_route_settings: Default::default(),
             route_settings: BTreeMap::new(),
             access_log_settings: None,
+            authorizer_cache: None,
         });
         put(UnitId::stage("abcdefghij", name), &unit)
     }

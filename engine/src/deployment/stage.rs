@@ -75,6 +75,7 @@ impl Stage {
             default_route_settings,
             route_settings,
             access_log_settings,
+            authorizer_cache: _,
         } = wire;
         let mut problems = Vec::new();
         let problem = |path: String, message: String| Problem { source: source.clone(), path, message };

@@ -60,6 +60,9 @@ impl Signed {
 const SHORT: &str = "host;x-amz-date";
 const UNRESERVED: &str = "-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
+/// Method, target, headers, names of the signed ones, signature.
+type Vector<'v> = (&'v str, &'v str, &'v [(&'v str, &'v str)], &'v str, &'v str);
+
 /// The signatures that AWS's published test suite gives for these requests. A path of the suite is not percent-encoded; its characters are
 /// encoded once, as ours are that come encoded are once more.
 ///
@@ -70,7 +73,7 @@ fn the_published_vectors_of_headers() {
     let unreserved_query = format!("/?{UNRESERVED}={UNRESERVED}");
     let my = "host;my-header1;x-amz-date";
     let one = |value| ("My-Header1", value);
-    let vectors: &[(&str, &str, &[(&str, &str)], &str, &str)] = &[
+    let vectors: &[Vector<'_>] = &[
         (
             "GET",
             "/",

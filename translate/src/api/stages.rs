@@ -155,7 +155,7 @@ impl ApiState {
                 }
             }
         };
-        stage::evaluate(object, identity, spec, follows, self.live.as_ref())
+        stage::evaluate(object, identity, item, follows, self.live.as_ref())
     }
 }
 
