@@ -81,6 +81,18 @@ pub(super) fn judge(
 
 /// The message of a backend, and another request of the same client behind it.
 pub fn from_backend(gateway: SocketAddr, recorder: &Recorder, line: &Line) -> Outcome {
+    const TRIES: usize = 20;
+    // A backend that closes behind its answer may do so just as the next request goes to it; nobody may send that twice (RFC 9112,
+    // section 9.3.1), so 503 is its right answer, and the line says nothing about it.
+    let closes = line.steps.contains(&Step::Finish);
+    let raced = |outcome: &Outcome| matches!(outcome, Outcome::Ambiguous(why) if why.starts_with("the next ") && why.contains(" got \"HTTP/1.1 503 "));
+    (0..TRIES)
+        .map(|_| answered(gateway, recorder, line))
+        .find(|outcome| !(closes && raced(outcome)))
+        .unwrap_or(Outcome::Hung)
+}
+
+fn answered(gateway: SocketAddr, recorder: &Recorder, line: &Line) -> Outcome {
     recorder.reset(Some(&line.steps));
     let head = line.name.starts_with("head-");
     let request = if head {
