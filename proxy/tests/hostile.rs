@@ -43,7 +43,7 @@ fn clients_over_http_1() {
 
 #[test]
 fn clients_over_http_2() {
-    run(Direction::Http2, |gateway, recorder, line| over_http2(gateway.address, recorder, line));
+    run(Direction::Http2, |gateway, recorder, line| over_http2(gateway.address, gateway.address, recorder, line));
 }
 
 #[test]

@@ -12,6 +12,8 @@ use super::{Message, Step};
 #[derive(Debug)]
 pub struct Recorder {
     pub address: SocketAddr,
+    /// A gateway that says nothing for so long hangs.
+    pub deadline: Duration,
     state: Arc<(Mutex<State>, Condvar)>,
 }
 
@@ -55,7 +57,7 @@ impl Recorder {
                 std::thread::spawn(move || serve(stream, number, &shared));
             }
         });
-        Self { address, state }
+        Self { address, deadline: Duration::from_secs(10), state }
     }
 
     /// Forgets what was recorded; from now on this is answered.

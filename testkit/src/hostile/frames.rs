@@ -13,7 +13,6 @@ use super::http1::{exchange, judge};
 use super::table::unescape;
 use super::{HOST, Line, Outcome, Recorder, Step};
 
-const DEADLINE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(5);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -28,8 +27,8 @@ const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// The frames of a client on a connection of their own, with another request right behind them.
-pub fn over_http2(gateway: SocketAddr, recorder: &Recorder, line: &Line) -> Outcome {
+/// The frames of a client on a connection of their own, with another request right behind them. The next client comes over `http1`.
+pub fn over_http2(http1: SocketAddr, gateway: SocketAddr, recorder: &Recorder, line: &Line) -> Outcome {
     recorder.reset(None);
     let Some(Step::Bytes(text)) = line.steps.first() else { return Outcome::Closed };
     let text = std::str::from_utf8(text).expect("the table is text");
@@ -42,9 +41,13 @@ pub fn over_http2(gateway: SocketAddr, recorder: &Recorder, line: &Line) -> Outc
     script.stream += 2;
     let probe = script.stream;
     script.frame(HEADERS, END_STREAM | END_HEADERS, probe, &block(&pseudo));
-    let Some(seen) = converse(gateway, &script.bytes, asked, probe) else { return Outcome::Hung };
-    let barrier =
-        exchange(gateway, format!("GET /next HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n").as_bytes(), false);
+    let Some(seen) = converse(gateway, recorder.deadline, &script.bytes, asked, probe) else { return Outcome::Hung };
+    let barrier = exchange(
+        recorder.deadline,
+        http1,
+        format!("GET /next HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n").as_bytes(),
+        false,
+    );
     if !barrier.is_some_and(|answer| answer.ends_with(b"next")) {
         return Outcome::Ambiguous("the next client got no answer".to_owned());
     }
@@ -167,12 +170,12 @@ fn length(mut value: usize, out: &mut Vec<u8>) {
 }
 
 /// Sends everything and reads until both streams are over, or the connection is.
-fn converse(gateway: SocketAddr, script: &[u8], asked: u32, probe: u32) -> Option<Seen> {
+fn converse(gateway: SocketAddr, deadline: Duration, script: &[u8], asked: u32, probe: u32) -> Option<Seen> {
     let mut stream = TcpStream::connect(gateway).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     let mut writer = stream.try_clone().unwrap();
-    writer.set_write_timeout(Some(DEADLINE)).unwrap();
+    writer.set_write_timeout(Some(deadline)).unwrap();
     let bytes = [PREFACE, &[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0], script].concat();
     // A flood is written while answers are read, or both sides would wait.
     let writing = std::thread::spawn(move || {
@@ -190,7 +193,7 @@ fn converse(gateway: SocketAddr, script: &[u8], asked: u32, probe: u32) -> Optio
                 if next_over && begun.elapsed() > Duration::from_millis(400) {
                     break true;
                 }
-                if begun.elapsed() > DEADLINE {
+                if begun.elapsed() > deadline {
                     break false;
                 }
             }

@@ -7,8 +7,6 @@ use std::time::Duration;
 use super::message::{self, Kind, Read};
 use super::{HOST, Line, Message, Outcome, Recorded, Recorder, Step};
 
-/// A gateway that says nothing for so long hangs.
-const DEADLINE: Duration = Duration::from_secs(10);
 /// A backend's connection that has only a part is given so long to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -26,12 +24,18 @@ pub fn from_client(gateway: SocketAddr, recorder: &Recorder, line: &Line) -> Out
     if !finish {
         send.extend_from_slice(next().as_bytes());
     }
-    let answer = exchange(gateway, &send, finish);
-    let barrier = exchange(gateway, next().as_bytes(), false);
+    let answer = exchange(recorder.deadline, gateway, &send, finish);
+    let barrier = exchange(recorder.deadline, gateway, next().as_bytes(), false);
     if !is_next(&barrier) {
         return Outcome::Ambiguous(format!("the next client got {}", shown(barrier.as_deref().unwrap_or_default())));
     }
-    let Some(answer) = answer else { return Outcome::Hung };
+    let Some(answer) = answer else {
+        // A backend that cannot read what it got says nothing, and so nobody does.
+        return match judge(&recorder.settled(PATIENCE), || None, false, 1) {
+            Outcome::Ambiguous(why) => Outcome::Ambiguous(why),
+            _ => Outcome::Hung,
+        };
+    };
     let bare = send.starts_with(b"HEAD ");
     judge(&recorder.settled(PATIENCE), || status_of(&answer, bare), answers_next(&answer), 1)
 }
@@ -102,8 +106,8 @@ fn answered(gateway: SocketAddr, recorder: &Recorder, line: &Line) -> Outcome {
     } else {
         format!("GET /a HTTP/1.1\r\nHost: {HOST}\r\n\r\n")
     };
-    let answer = exchange(gateway, format!("{request}{}", next()).as_bytes(), false);
-    let barrier = exchange(gateway, next().as_bytes(), false);
+    let answer = exchange(recorder.deadline, gateway, format!("{request}{}", next()).as_bytes(), false);
+    let barrier = exchange(recorder.deadline, gateway, next().as_bytes(), false);
     if !is_next(&barrier) {
         return Outcome::Ambiguous(format!("the next client got {}", shown(barrier.as_deref().unwrap_or_default())));
     }
@@ -140,11 +144,11 @@ fn next() -> String {
 }
 
 /// Everything that comes back until the gateway closes; `None` when it does not.
-pub(super) fn exchange(gateway: SocketAddr, send: &[u8], finish: bool) -> Option<Vec<u8>> {
+pub(super) fn exchange(deadline: Duration, gateway: SocketAddr, send: &[u8], finish: bool) -> Option<Vec<u8>> {
     let mut stream = TcpStream::connect(gateway).unwrap();
     stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    stream.set_read_timeout(Some(deadline)).unwrap();
+    stream.set_write_timeout(Some(deadline)).unwrap();
     // The gateway may close before it has all.
     let _ = stream.write_all(send);
     if finish {
