@@ -81,6 +81,9 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
     let mut suite = Suite { rows: Vec::new(), tally: Tally::default(), ci };
 
+    if let Some(warning) = machine::short_of_disk() {
+        println!("\n!!! {warning}");
+    }
     let mut able = Vec::new();
     for level in Level::value_variants().iter().copied().filter(|level| wanted(*level)) {
         match machine::prepare(level, *no_install) {

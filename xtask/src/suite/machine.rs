@@ -14,6 +14,20 @@ const PROCESS: &[Need] =
 const AWS: &[Need] = &[("python3", "python3-venv"), ("chromium", "chromium")];
 const UNIT: &[Need] = &[("redis-server", "redis-server")];
 
+/// What a whole run fills at most, measured: builds 13 GiB, fuzz targets 3, the node's images and logs 1, and some room.
+const DISK_GIB: u64 = 20;
+
+/// What to say when a whole run may not fit on the disk of the build folder. A full disk shows late and far from its
+/// cause: as pods that the node evicts, or as a linker that is killed.
+pub(super) fn short_of_disk() -> Option<String> {
+    // POSIX: one line per file system, its fourth field the free KiB.
+    let df = shell::output(&mut shell::command("df", &["-Pk", "."])).ok()?;
+    let free: u64 = df.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()?;
+    let gib = free >> 20;
+    (gib < DISK_GIB)
+        .then(|| format!("{gib} GiB of disk are free, and a whole run from a cold build fills up to {DISK_GIB}"))
+}
+
 /// Makes the machine ready for a level, or says why it cannot be.
 pub(super) fn prepare(level: Level, no_install: bool) -> Result<()> {
     let mut needs = COMPILE.to_vec();
