@@ -20,6 +20,7 @@ use crate::report;
 use crate::verdicts::Judge;
 use addresses::{Apis, Listeners};
 use gateway::Gateway;
+use generated::Generated;
 use pods::{Pods, Stopping};
 use scan::{Scan, Scanner};
 use session::{Outcome, Session};
@@ -27,6 +28,7 @@ use watch::{Next, Signal, Watch};
 
 pub mod addresses;
 pub mod gateway;
+pub mod generated;
 pub mod pods;
 pub mod scan;
 pub mod session;
@@ -72,7 +74,12 @@ pub fn run(options: &Options, log: LogFilter) -> anyhow::Result<()> {
     let listeners = gateway.listeners();
     let mut dev = Dev {
         scanner: Scanner::new(vec![options.directory.clone()]),
-        session: session(&gateway, listeners.http, Pods::new(runtime.handle().clone(), options.state.as_deref())),
+        session: session(
+            &gateway,
+            listeners.http,
+            Pods::new(runtime.handle().clone(), options.state.as_deref()),
+            Generated::open(options.state.as_deref())?,
+        ),
         watch,
         listeners,
         told: Told::default(),
@@ -109,11 +116,11 @@ fn check_directory(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn session(gateway: &Gateway, http: SocketAddr, pods: Pods) -> Session {
+fn session(gateway: &Gateway, http: SocketAddr, pods: Pods, generated: Generated) -> Session {
     let judge = Judge::new(Settings { base_domain: format!("localhost:{}", http.port()), https: false });
     let hosts = gateway.hosts.clone();
     let publish_hosts = move |names: &session::Hosts| hosts.replace(names.clone());
-    Session::new(judge, pods, gateway.publisher(), Box::new(publish_hosts))
+    Session::new(judge, pods, generated, gateway.publisher(), Box::new(publish_hosts))
 }
 
 fn stop_on_signal(runtime: &tokio::runtime::Runtime, sender: std::sync::mpsc::Sender<Signal>) {
@@ -152,6 +159,7 @@ impl Dev {
         let outcome = self.session.update(changed, problems);
         self.told.apis = self.session.apis();
         tell(&addresses::table(&self.told.apis, &self.listeners));
+        tell_generated(&outcome.generated);
         for key in self.session.not_run() {
             tell(&format!("{key} is not run here: only containers with the command `tollgate backend` are\n"));
         }
@@ -176,6 +184,7 @@ impl Dev {
         self.told.found.clone_from(&problems);
         let outcome = self.session.update(changed, problems);
         self.tell_changes(&outcome.changed);
+        tell_generated(&outcome.generated);
         self.tell_problems(&outcome);
         let apis = self.session.apis();
         if apis != self.told.apis {
@@ -223,6 +232,13 @@ impl Dev {
             reports.into_iter().map(|report| format!("Authorizer {}: {}\n", report.source, report.message)).collect();
         now.difference(&self.told.issuers).for_each(|new| tell(new));
         self.told.issuers = now;
+    }
+}
+
+/// On a cluster one reads the Secret; there is none here.
+fn tell_generated(generated: &[(String, String)]) {
+    for (key, value) in generated {
+        tell(&format!("ApiKey {key} names no Secret; its value here is {value}\n"));
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tollgate_translate::{Changes, Kind, Object as Translated, ObjectRef, ObjectVerdict, Translator};
+use tollgate_translate::{Changes, Kind, Object as Translated, ObjectRef, ObjectVerdict, Reason, Translator};
 
 use crate::load::Object;
 use crate::load::tree::{Change, Tree};
@@ -66,6 +66,13 @@ impl Judge {
         }
     }
 
+    /// ApiKeys that have no value because nobody made a Secret: `namespace/name` of the key, and the Secret.
+    pub fn without_value(&self) -> Vec<(String, ObjectRef)> {
+        let world = self.translator.world();
+        let absent = world.referenced(Kind::Secret).filter(|secret| !world.contains(secret));
+        absent.filter_map(|secret| Some((world.generated_for(secret)?.0.source(), secret.clone()))).collect()
+    }
+
     /// Translates what changed.
     pub fn translate(&mut self) -> Changes {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -88,7 +95,8 @@ impl Judge {
         for (name, verdict) in &self.verdicts {
             let Some(object) = by_reference.get(name) else { continue };
             let refused = [&verdict.accepted, &verdict.resolved_refs].into_iter().find(|verdict| !verdict.ok);
-            if let Some(refused) = refused {
+            // A value that is generated where the files are used is missing nowhere.
+            if let Some(refused) = refused.filter(|refused| refused.reason != Reason::KeyValuePending) {
                 let (path, message) = split_path(&refused.message);
                 problems.push(object.problem(refused.reason.as_str(), path, message));
             }

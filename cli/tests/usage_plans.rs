@@ -20,6 +20,7 @@ const PAID: &str = "paid-0123456789-abcdef";
 struct Dev {
     program: Child,
     address: SocketAddr,
+    lines: std::sync::mpsc::Receiver<String>,
 }
 
 impl Dev {
@@ -46,7 +47,7 @@ impl Dev {
                 break port;
             }
         };
-        Self { program, address: ([127, 0, 0, 1], port).into() }
+        Self { program, address: ([127, 0, 0, 1], port).into(), lines }
     }
 
     fn search(&self, key: &str) -> (u16, String) {
@@ -155,4 +156,31 @@ fn load(address: SocketAddr, admitted: &AtomicUsize) {
             _ => return,
         };
     }
+}
+
+/// Proves R-KEY-1.
+#[test]
+fn a_key_that_names_no_value_gets_one_that_stays_with_the_state() {
+    let (files, state) = (example("", ""), tempfile::tempdir().expect("a directory"));
+    let key = "apiVersion: tollgate.dev/v1alpha1\nkind: ApiKey\nmetadata: {name: generated, namespace: NS}\nspec: {usagePlanRefs: [{name: PLAN}]}\n";
+    let api = fs::read_to_string(files.path().join("api.yaml")).expect("text");
+    let plan = api.split("kind: UsagePlan").nth(1).expect("the example has a plan");
+    let word = |name: &str| {
+        let rest = plan.split_once(&format!("{name}: ")).expect("the plan says it").1;
+        rest.split([',', '}', '\n']).next().expect("a word").to_owned()
+    };
+    let key = key.replace("NS", &word("namespace")).replace("PLAN", &word("name"));
+    fs::write(files.path().join("key.yaml"), key).expect("written");
+    let told = |dev: &Dev| loop {
+        let line = dev.lines.recv_timeout(AMPLE).expect("the program tells the value");
+        if let Some((_, value)) = line.split_once("names no Secret; its value here is ") {
+            break value.trim().to_owned();
+        }
+    };
+    let dev = Dev::start(files.path(), state.path());
+    let value = told(&dev);
+    assert_eq!((value.len(), dev.search(&value).0), (40, 200));
+    dev.kill();
+    let dev = Dev::start(files.path(), state.path());
+    assert_eq!(told(&dev), value);
 }

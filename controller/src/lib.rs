@@ -18,6 +18,7 @@ pub mod board;
 pub mod ca;
 mod debounce;
 pub mod feed;
+pub mod generated;
 pub mod history;
 pub mod lease;
 pub mod metrics;

@@ -16,6 +16,7 @@ use crate::board::Board;
 use crate::debounce::Debounce;
 use crate::feed::hub::{self, Hub};
 use crate::feed::{FLEETS, index};
+use crate::generated::Wanted;
 use crate::history::restore::{self, Place, Restorer};
 use crate::history::{self, Content, Record, Records, What};
 use crate::metrics::Metrics;
@@ -54,6 +55,8 @@ pub struct Publisher {
     pub restorer: Restorer,
     /// Records to look up.
     pub load: mpsc::Sender<Place>,
+    /// Keys that want a value.
+    pub generate: mpsc::Sender<Wanted>,
 }
 
 /// What is still missing before the first publication.
@@ -62,13 +65,16 @@ struct Start {
     lists: usize,
     /// Names that were wanted when the last list was complete, and are not looked up yet.
     fetches: Option<BTreeSet<ObjectRef>>,
+    /// Put off by each name that was looked up: with very many it takes a while, and who publishes too early refuses customers.
     give_up: Option<Instant>,
+    /// [`World::references`](tollgate_translate::World::references) when names were last gathered.
+    references: Option<u64>,
 }
 
 impl Publisher {
     /// Runs until all senders of messages are gone. `lists` is how many lists make the world complete.
     pub async fn run(mut self, lists: usize, mut messages: mpsc::Receiver<Message>) {
-        let mut start = Start { lists, fetches: None, give_up: None };
+        let mut start = Start { lists, fetches: None, give_up: None, references: None };
         let mut debounce = Debounce::new(QUIET, AT_MOST);
         loop {
             let ready = start.is_over(Instant::now());
@@ -121,8 +127,11 @@ impl Publisher {
                 changed.contains(&true)
             }
             Message::Fetched(object, found) => {
-                if let Some(fetches) = &mut start.fetches {
-                    fetches.remove(&object);
+                if start.fetches.as_mut().is_some_and(|fetches| fetches.remove(&object)) {
+                    start.give_up = Some(Instant::now() + FETCH_PATIENCE);
+                }
+                if found.is_none() {
+                    self.generate(&object);
                 }
                 // Names are looked up every few seconds, so here the end of a certificate is noticed in time.
                 let aged = self.translator.set_time(unix_seconds());
@@ -135,6 +144,14 @@ impl Publisher {
                 };
                 changed || aged
             }
+        }
+    }
+
+    /// There is no such Secret; an ApiKey without a value may want it.
+    fn generate(&self, secret: &ObjectRef) {
+        if let Some((key, uid)) = self.translator.world().generated_for(secret) {
+            // When too many wait, the next look tells again.
+            let _ = self.generate.try_send(Wanted { key, uid: uid.to_owned(), secret: secret.clone() });
         }
     }
 
@@ -228,6 +245,10 @@ impl Publisher {
     /// Tells who is to be looked up; after the last list, remembers whom the first publication waits for.
     fn start_fetches(&mut self, start: &mut Start) {
         let world = self.translator.world();
+        let known = start.references.replace(world.references()) == start.references;
+        if known && start.fetches.is_some() == (start.lists == 0) {
+            return;
+        }
         let wanted: BTreeSet<ObjectRef> =
             [Kind::ConfigMap, Kind::Secret].into_iter().flat_map(|kind| world.referenced(kind).cloned()).collect();
         if start.lists == 0 && start.fetches.is_none() {

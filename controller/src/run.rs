@@ -28,7 +28,7 @@ use crate::history::{self, Records};
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
 use crate::shared::Fleets;
-use crate::{Settings, lease, referenced, status, telemetry, watch as watches};
+use crate::{Settings, generated, lease, referenced, status, telemetry, watch as watches};
 
 /// Messages between the watches and the owner of the world; when it is full, the watches wait.
 const MESSAGES: usize = 1024;
@@ -89,7 +89,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let lists = watches::start(&client, &watch_namespaces, &metrics.watch, &to);
     let (load, places) = mpsc::channel(restore::WAITING);
     tokio::spawn(restore::load(client.clone(), places, to.clone()));
-    tokio::spawn(referenced::run(client.clone(), wanted_receiver, to));
+    tokio::spawn(referenced::run(client.clone(), wanted_receiver, to.clone()));
+    let (generate, generating) = mpsc::channel(generated::WAITING);
+    let (news, told) = mpsc::channel(status::events::WAITING);
+    tokio::spawn(status::events::run(client.clone(), identity.clone(), metrics.status.events.clone(), told));
+    tokio::spawn(generated::run(client.clone(), generating, leader.clone(), to, news));
     let publisher = Publisher {
         translator: Translator::new(tollgate_translate::Settings { base_domain, https }),
         hub: Arc::clone(&hub),
@@ -101,6 +105,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         metrics: metrics.clone(),
         restorer: Restorer::default(),
         load,
+        generate,
     };
     let publishing = tokio::spawn(publisher.run(lists, messages));
 

@@ -263,7 +263,7 @@ fn without_counts(mut status: ApiDeploymentStatus) -> ApiDeploymentStatus {
 /// The condition that newly says no, for Events. That proxies are behind or absent is no news of the object.
 pub fn news<'a>(wanted: &'a ApiDeploymentStatus, observed: &ApiDeploymentStatus) -> Option<&'a Condition> {
     let no = |condition: &&Condition| {
-        condition.status == "False" && !["Pending", "NoProxies"].contains(&condition.reason.as_str())
+        condition.status == "False" && !["Pending", "NoProxies", "KeyValuePending"].contains(&condition.reason.as_str())
     };
     let first = wanted.common.conditions.iter().find(no)?;
     let before = find(observed, &first.type_);

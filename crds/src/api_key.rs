@@ -41,7 +41,8 @@ pub struct ApiKeySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub customer_id: Option<String>,
-    /// Where the value is: 20 to 128 characters. When absent, the entry 'value' of the Secret {name}-api-key.
+    /// Where the value is: 20 to 128 characters. When absent, the entry 'value' of the Secret {name}-api-key, which is made with a
+    /// generated value if there is no such Secret, and deleted with this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_from: Option<KeyValueSource>,
     /// A second value that is good as well, so that a value can be replaced without a gap: the new one goes to valueFrom, the
@@ -79,10 +80,20 @@ pub struct SecretKeyRef {
     pub key: String,
 }
 
+/// What the names of Secrets with generated values end in, and the entry that has the value.
+const GENERATED: &str = "-api-key";
+/// The entry.
+const GENERATED_ENTRY: &str = "value";
+
 impl SecretKeyRef {
     /// The entry that holds the value of a key that names none.
     pub fn by_name(api_key: &str) -> Self {
-        Self { name: format!("{api_key}-api-key"), key: "value".to_owned() }
+        Self { name: format!("{api_key}{GENERATED}"), key: GENERATED_ENTRY.to_owned() }
+    }
+
+    /// The key whose value is in the Secret `secret`, if that names none.
+    pub fn generated_for(secret: &str) -> Option<&str> {
+        secret.strip_suffix(GENERATED).filter(|name| !name.is_empty())
     }
 }
 

@@ -16,8 +16,16 @@ use crate::{eventually, programs};
 const FIELD_MANAGER: &str = "e2e";
 
 /// Kinds without a namespace, of those that tests and the chart use.
-const CLUSTER_SCOPED: &[&str] =
-    &["Namespace", "Node", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "PriorityClass"];
+const CLUSTER_SCOPED: &[&str] = &[
+    "Namespace",
+    "Node",
+    "CustomResourceDefinition",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "PriorityClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+];
 
 /// The API of a cluster.
 #[derive(Clone)]

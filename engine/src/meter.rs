@@ -16,7 +16,7 @@ mod local;
 mod window;
 
 pub use account::{Account, Ask, Grant, QuotaAsk, QuotaGrant, RateAsk, RateGrant};
-pub use keys::{DIGEST_BYTES, Digest, Key, KeyShard, SHARDS, digest, shard_of};
+pub use keys::{DIGEST_BYTES, Digest, Key, KeyShard, SHARDS, VALUE_RANDOM, digest, generated_value, shard_of};
 pub use local::{Batching, Held, Meter, Outcome};
 pub use window::{Period, Window};
 

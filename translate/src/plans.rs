@@ -317,6 +317,15 @@ fn values(world: &World, object: &ObjectRef, item: &Item<tollgate_crds::ApiKeySp
                 found.push((*shard, digest.clone()));
                 continue;
             }
+            None if world.generated_for(&secret).is_some_and(|(key, _)| key == *object) && !world.contains(&secret) => {
+                (
+                    Reason::KeyValuePending,
+                    format!(
+                        "{field}: a value is generated into {secret}; if none comes, the controller may not create Secrets: create it with the entry {:?}, or name another Secret here",
+                        source.key
+                    ),
+                )
+            }
             None => (
                 Reason::KeyValueNotFound,
                 format!(

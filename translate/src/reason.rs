@@ -74,6 +74,7 @@ reasons! {
     UsagePlanNotFound: "A UsagePlan that usagePlanRefs names does not exist in the namespace.",
     UsagePlanConflict: "Two plans of the key contain the same stage. The one that usagePlanRefs names first counts there.",
     KeyValueNotFound: "The Secret or the entry that holds the value of the key does not exist. Requests with the key are refused.",
+    KeyValuePending: "The key names no value, and there is no Secret yet that one was generated into.",
     KeyValueInvalid: "The value of the key is too short or too long, or could not be sent in a header.",
     KeyValueConflict: "Another ApiKey has the same value. Requests count for that one.",
     NoStage: "No Stage of the API serves it, so nothing reaches it.",

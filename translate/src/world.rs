@@ -6,8 +6,8 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use tollgate_crds::{
     AccessKeySource, ApiDeploymentSpec, ApiKeySpec, ApiMappingSpec, AuthorizerSpec, CaKind, CaRef, DomainNameSpec,
-    HttpApiSpec, IntegrationSpec, LambdaTarget, PrincipalSpec, RouteSpec, StageSpec, UsagePlanSpec, VpcLinkRef,
-    VpcLinkSpec,
+    HttpApiSpec, IntegrationSpec, LambdaTarget, PrincipalSpec, RouteSpec, SecretKeyRef, StageSpec, UsagePlanSpec,
+    VpcLinkRef, VpcLinkSpec,
 };
 use tollgate_engine::snapshot::PrivateKey;
 
@@ -48,6 +48,8 @@ pub struct World {
     changed: BTreeSet<ObjectRef>,
     changed_endpoints: BTreeSet<ObjectRef>,
     released: BTreeSet<ObjectRef>,
+    /// Counts changes of what is referred to.
+    references: u64,
 }
 
 type Table<S> = BTreeMap<ObjectRef, Arc<Item<S>>>;
@@ -310,6 +312,19 @@ impl World {
         all.take_while(move |object| object.kind == kind)
     }
 
+    /// Counts changes of who refers to what: with the same number, [`World::referenced`] and [`World::is_referenced`] say the same.
+    pub fn references(&self) -> u64 {
+        self.references
+    }
+
+    /// The ApiKey that names no value, so that this Secret is made for it when there is none, and its uid.
+    pub fn generated_for(&self, secret: &ObjectRef) -> Option<(ObjectRef, &str)> {
+        let name = SecretKeyRef::generated_for(&secret.name)?;
+        let key = ObjectRef::new(Kind::ApiKey, &secret.namespace, name);
+        let item = self.api_keys.get(&key).filter(|item| item.spec.value_from.is_none())?;
+        (secret.kind == Kind::Secret).then_some((key, &item.uid))
+    }
+
     pub(crate) fn http_api(&self, object: &ObjectRef) -> Option<&Arc<Item<HttpApiSpec>>> {
         self.http_apis.get(object)
     }
@@ -395,7 +410,7 @@ impl World {
     }
 
     /// Whether the object exists.
-    pub(crate) fn contains(&self, object: &ObjectRef) -> bool {
+    pub fn contains(&self, object: &ObjectRef) -> bool {
         match object.kind {
             Kind::HttpApi => self.http_apis.contains_key(object),
             Kind::Route => self.routes.contains_key(object),
@@ -449,6 +464,7 @@ impl World {
                 self.changed.insert(object.clone());
             }
         }
+        self.references += u64::from(before != targets);
         self.released.extend(before.iter().filter(|target| !targets.contains(target)).cloned());
         for target in before {
             if let Some(all) = self.referrers.get_mut(&target) {

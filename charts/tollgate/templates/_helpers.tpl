@@ -48,6 +48,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{ default (ternary "https" "http" (not (empty .Values.proxy.tls.certificates))) .Values.endpointScheme }}
 {{- end }}
 
+{{- /* Not empty when the controller may create Secrets: only where a policy can restrict it to those of API keys. */ -}}
+{{- define "tollgate.generateApiKeys" -}}
+{{- if and .Values.controller.generateApiKeys (semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version) }}yes{{ end }}
+{{- end }}
+
 {{- define "tollgate.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tollgate_crds::SecretKeyRef;
 use tollgate_engine::snapshot::{Unit, UnitReport};
 use tollgate_proxy::units::{Batch, Held, Publisher, UnitSet};
 use tollgate_translate::Fleet;
 
 use super::addresses::{self, Apis};
+use super::generated::Generated;
 use super::pods::{Pods, Stopping};
 use super::workloads::{self, Endpoints};
 use crate::load::Parsed;
@@ -26,6 +28,7 @@ pub struct Session {
     tree: Tree,
     judge: Judge,
     pods: Pods,
+    generated: Generated,
     units: UnitSet,
     publisher: Arc<dyn Publisher>,
     publish_hosts: Box<dyn Fn(&Hosts) + Send>,
@@ -53,13 +56,16 @@ pub struct Outcome {
     pub solved: usize,
     /// Backends that nothing leads to any more; dropping it stops them.
     pub stopping: Stopping,
+    /// Values that were given to API keys without one: `namespace/name` and value.
+    pub generated: Vec<(String, String)>,
 }
 
 impl Session {
-    /// Nothing is loaded yet. `publish_hosts` is told where the names of Services lead.
+    /// Nothing is loaded yet. API keys without a value get one of `generated`. `publish_hosts` is told where the names of Services lead.
     pub fn new(
         judge: Judge,
         pods: Pods,
+        generated: Generated,
         publisher: Arc<dyn Publisher>,
         publish_hosts: Box<dyn Fn(&Hosts) + Send>,
     ) -> Self {
@@ -67,6 +73,7 @@ impl Session {
             tree: Tree::default(),
             judge,
             pods,
+            generated,
             units: UnitSet::default(),
             publisher,
             publish_hosts,
@@ -104,6 +111,7 @@ impl Session {
     pub fn update(&mut self, files: Vec<(PathBuf, Option<Parsed>)>, found: Vec<Problem>) -> Outcome {
         let changes = self.tree.update(files);
         self.judge.apply(&changes, &self.tree);
+        let generated = self.generate();
         let mut problems = found;
         let stopping = self.run_backends(&mut problems);
         self.publish(&mut problems);
@@ -123,7 +131,31 @@ impl Session {
             Change::Apply(object) => (object.key, true),
             Change::Delete(key) => (key, false),
         });
-        Outcome { changed: changed.collect(), appeared, problems: self.problems.len() + omitted, solved, stopping }
+        Outcome {
+            changed: changed.collect(),
+            appeared,
+            problems: self.problems.len() + omitted,
+            solved,
+            stopping,
+            generated,
+        }
+    }
+
+    fn generate(&mut self) -> Vec<(String, String)> {
+        let without = self.judge.without_value();
+        let mut generated = Vec::new();
+        for (key, secret) in without {
+            let value = self.generated.value(&key).to_owned();
+            let entry = SecretKeyRef::by_name("").key;
+            self.judge.put(json!({
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": secret.name, "namespace": secret.namespace},
+                "stringData": {entry: value},
+            }));
+            generated.push((key, value));
+        }
+        generated
     }
 
     fn run_backends(&mut self, problems: &mut Vec<Problem>) -> Stopping {

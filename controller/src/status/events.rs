@@ -34,7 +34,7 @@ pub struct News {
     pub object: ObjectRef,
     /// Its uid.
     pub uid: String,
-    /// What it says.
+    /// What it says. One that is True is good news.
     pub condition: Condition,
 }
 
@@ -117,7 +117,7 @@ fn event(identity: &str, news: &News, now: Timestamp) -> Event {
         }),
         reporting_controller: Some("tollgate.dev/controller".into()),
         reporting_instance: Some(identity.chars().take(128).collect()),
-        type_: Some("Warning".into()),
+        type_: Some(if condition.status == "True" { "Normal" } else { "Warning" }.into()),
         ..Event::default()
     }
 }

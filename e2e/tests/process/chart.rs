@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use tollgate_e2e::{chart, suite};
+use tollgate_e2e::{chart, eventually, suite};
 
 use crate::Shared;
 
@@ -37,6 +37,7 @@ pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
         suite::test("chart::pods_are_restricted", shared, restricted),
         suite::test("chart::a_proxy_may_do_nothing", shared, proxies_may_do_nothing),
         suite::test("chart::a_controller_may_no_more_than_it_does", shared, controllers_may_no_more_than_they_do),
+        suite::test("chart::a_controller_creates_secrets_of_keys_only", shared, only_secrets_of_keys),
         suite::test("chart::addresses_say_https_where_tls_is_served", shared, schemes),
     ]
 }
@@ -126,6 +127,7 @@ async fn controllers_may_no_more_than_they_do(shared: &Shared) -> Result<()> {
         ("create", "apideployments.tollgate.dev"),
         ("patch", "controllerrevisions.apps"),
         ("create", "events.events.k8s.io"),
+        ("create", "secrets"),
     ] {
         ensure!(may(verb, resource), "a controller needs {verb} {resource}");
     }
@@ -133,7 +135,7 @@ async fn controllers_may_no_more_than_they_do(shared: &Shared) -> Result<()> {
         ("list", "secrets"),
         ("watch", "secrets"),
         ("list", "configmaps"),
-        ("create", "secrets"),
+        ("update", "secrets"),
         ("update", "routes.tollgate.dev"),
         ("patch", "routes.tollgate.dev"),
         ("patch", "httpapis.tollgate.dev"),
@@ -144,6 +146,52 @@ async fn controllers_may_no_more_than_they_do(shared: &Shared) -> Result<()> {
         ("get", "pods"),
     ] {
         ensure!(!may(verb, resource), "a controller does not need {verb} {resource}");
+    }
+    Ok(())
+}
+
+/// Who may create any Secret and read it gets the token of any account. A controller may create values of API keys only.
+async fn only_secrets_of_keys(shared: &Shared) -> Result<()> {
+    let cluster = shared.plane().cluster();
+    let namespace = cluster.namespace("generated").await?;
+    cluster.apply_yaml(&namespace, &chart::render(&namespace, &[])?).await?;
+    let other = cluster.namespace("keys").await?;
+    let account = format!("system:serviceaccount:{namespace}:{namespace}-controller");
+    let create = |secret: Value| {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), secret.to_string())?;
+        let path = file.path().to_string_lossy().into_owned();
+        cluster.kubectl(&["create", "--dry-run=server", "-f", &path, "-n", &other, "--as", &account])
+    };
+    let of_key = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": {"name": "alice-api-key", "ownerReferences": [
+            {"apiVersion": "tollgate.dev/v1alpha1", "kind": "ApiKey", "name": "alice", "uid": "u", "controller": true},
+        ]},
+        "data": {"value": "c29tZXRoaW5nLW9mLXR3ZW50eS1jaGFyYWN0ZXJz"},
+    });
+    // The policy takes effect a moment after it was made.
+    let token = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",
+        "metadata": {"name": "alice-api-key", "annotations": {"kubernetes.io/service-account.name": "default"},
+            "ownerReferences": of_key["metadata"]["ownerReferences"]},
+    });
+    eventually("the policy is in force", async || match create(token.clone()) {
+        Ok(_) => anyhow::bail!("a token was made"),
+        Err(error) if error.to_string().contains("values of API keys only") => Ok(()),
+        Err(error) => Err(error),
+    })
+    .await?;
+    create(of_key.clone()).context("the Secret of a key")?;
+    for (path, wrong) in [
+        ("/metadata/name", json!("something")),
+        ("/metadata/ownerReferences", json!([])),
+        ("/metadata/ownerReferences/0/kind", json!("Route")),
+        ("/data", json!({"value": "eA==", "more": "eA=="})),
+    ] {
+        let mut secret = of_key.clone();
+        *secret.pointer_mut(path).context("the path exists")? = wrong;
+        ensure!(create(secret).is_err(), "{path} was not checked");
     }
     Ok(())
 }

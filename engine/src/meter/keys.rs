@@ -27,6 +27,17 @@ pub fn shard_of(digest: &Digest) -> u16 {
     u16::from_be_bytes([digest.0[0], digest.0[1]]) >> 6
 }
 
+/// Random bytes that [`generated_value`] needs.
+pub const VALUE_RANDOM: usize = 160;
+
+/// A new value for a key: forty letters and digits (R-KEY-1), made of random bytes.
+pub fn generated_value(random: &[u8; VALUE_RANDOM]) -> String {
+    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let (numbers, _) = random.as_chunks::<4>();
+    // Of four bytes each, so that no character is more likely than another by more than one part in 2^26.
+    numbers.iter().map(|number| char::from(ALPHABET[u32::from_le_bytes(*number) as usize % ALPHABET.len()])).collect()
+}
+
 impl Digest {
     /// As it travels: 64 lower-case hexadecimal digits.
     pub fn to_hex(&self) -> String {
