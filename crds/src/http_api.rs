@@ -40,6 +40,10 @@ pub struct HttpApiSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub version: Option<String>,
+    /// What routes are chosen by. AWS has one expression for HTTP APIs, so it may be left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["${request.method} ${request.path}"]))]
+    pub route_selection_expression: Option<String>,
     /// Tags of the API, for people and tools; labels are what Kubernetes selects by.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "tags")]
@@ -175,6 +179,18 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 50, max = 900_000))]
     pub timeout_in_millis: Option<i32>,
+    /// How many routes the API may have; 300 (as in AWS) when absent. Younger ones are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub routes: Option<i32>,
+    /// How many stages the API may have; 10 (as in AWS) when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000))]
+    pub stages: Option<i32>,
+    /// How many authorizers the routes of the API may use; 10 (as in AWS) when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000))]
+    pub authorizers: Option<i32>,
 }
 
 fn tags(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

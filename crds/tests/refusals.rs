@@ -31,7 +31,7 @@ fn refuse(name: &str, object: &Value, old: Option<&Value>) -> Vec<Violation> {
     violations
 }
 
-/// Proves H-STAGE-1, H-VAR-1, H-LOG-13, H-AUTH-3.
+/// Proves H-STAGE-1, H-STAGE-4, H-VAR-1, H-VAR-2, H-LOG-13, H-AUTH-1, H-AUTH-3, H-INT-2, H-CTL-2, H-ROUTE-3.
 #[test]
 fn wrong_objects_are_refused_with_their_reason() {
     let cases = cases();
@@ -57,6 +57,46 @@ fn right(text: &str) -> Value {
     let (object, violations) = validate(&object, None).unwrap();
     assert_eq!(violations, [], "{text}");
     object
+}
+
+/// Proves H-FLOW-5, H-VPC-5, H-CTL-6, H-INT-6.
+#[test]
+fn what_http_apis_have_not_is_refused() {
+    let api = r#"{"apiRef": {"name": "a"}, "#;
+    let route = |field: &str| ("Route", format!(r#"{api} "routeKey": "GET /x", {field}}}"#));
+    let stage = |field: &str| ("Stage", format!(r#"{api} "stageName": "dev", {field}}}"#));
+    let integration = |field: &str| ("Integration", format!(r#"{{"service": {{"name": "s", "port": 80}}, {field}}}"#));
+    let http_api = |field: &str| ("HttpApi", format!("{{{field}}}"));
+    for (field, (kind, spec)) in [
+        ("requestModels", route(r#""requestModels": {"application/json": "m"}"#)),
+        ("requestParameters", route(r#""requestParameters": {}"#)),
+        ("requestValidator", route(r#""requestValidator": "all""#)),
+        ("routeResponseSelectionExpression", route(r#""routeResponseSelectionExpression": "$default""#)),
+        ("modelSelectionExpression", route(r#""modelSelectionExpression": "$request.body.action""#)),
+        ("gatewayResponses", http_api(r#""gatewayResponses": {}"#)),
+        ("models", http_api(r#""models": {}"#)),
+        ("policy", http_api(r#""policy": {}"#)),
+        ("minimumCompressionSize", http_api(r#""minimumCompressionSize": 0"#)),
+        ("endpointType", http_api(r#""endpointType": "EDGE""#)),
+        ("apiKeySource", http_api(r#""apiKeySource": "HEADER""#)),
+        ("canarySettings", stage(r#""canarySettings": {}"#)),
+        ("cacheCluster", stage(r#""cacheCluster": {}"#)),
+        ("tracingEnabled", stage(r#""tracingEnabled": true"#)),
+        ("clientCertificateId", stage(r#""clientCertificateId": "c""#)),
+        ("webAclArn", stage(r#""webAclArn": "arn:x""#)),
+        ("mock", ("Integration", r#"{"mock": {}}"#.to_owned())),
+        ("requestTemplates", integration(r#""requestTemplates": {}"#)),
+        ("passthroughBehavior", integration(r#""passthroughBehavior": "NEVER""#)),
+        ("contentHandlingStrategy", integration(r#""contentHandlingStrategy": "CONVERT_TO_TEXT""#)),
+        ("templateSelectionExpression", integration(r#""templateSelectionExpression": "x""#)),
+        ("connectionType", integration(r#""connectionType": "VPC_LINK""#)),
+        ("insecureSkipVerification", integration(r#""tls": {"insecureSkipVerification": true}"#)),
+    ] {
+        let spec: Value = serde_json::from_str(&spec).unwrap();
+        let object = serde_json::json!({"apiVersion": "tollgate.dev/v1alpha1", "kind": kind, "metadata": {"name": "x"}, "spec": spec});
+        let said: Vec<String> = refuse(field, &object, None).iter().map(ToString::to_string).collect();
+        assert!(said.iter().any(|said| said.contains(field)), "{field}: {said:#?}");
+    }
 }
 
 /// Proves P10.

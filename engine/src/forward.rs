@@ -72,7 +72,7 @@ pub struct Onward<'a> {
     pub backend_host: &'a HeaderValue,
     /// `X-Amzn-Trace-Id`.
     pub trace: &'a HeaderValue,
-    /// `Via`, usually [`DEFAULT_VIA`].
+    /// `Via`, [`DEFAULT_VIA`] unless an operator wants another.
     pub via: &'a HeaderValue,
     /// The request has no body: `Content-Length: 0` is sent (H-HTTP-9).
     pub empty_body: bool,

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
-use http::Uri;
+use http::{HeaderValue, Uri};
 
 use crate::access_log::Destination;
 use crate::usage::Topology;
@@ -94,6 +94,9 @@ pub struct Args {
     /// How many entries at the end of X-Forwarded-For were written by proxies that are trusted
     #[arg(long, env = "TOLLGATE_TRUSTED_HOPS", value_name = "N", default_value_t = 0)]
     pub trusted_hops: u8,
+    /// Via of requests to backends
+    #[arg(long, env = "TOLLGATE_VIA", value_name = "TEXT", default_value = "HTTP/1.1 AmazonAPIGateway")]
+    pub via: HeaderValue,
     /// What to log: error, warn, info, debug, or directives such as info,tollgate_proxy::feed=debug
     #[arg(long, env = "TOLLGATE_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,

@@ -267,6 +267,7 @@ fn serve(args: Args, log: crate::telemetry::LogFilter) -> Result<(), ProcessErro
         trace_ratio,
         proxy_protocol,
         trusted_hops,
+        via,
         log: _,
         log_format: _,
     } = args;
@@ -285,6 +286,7 @@ fn serve(args: Args, log: crate::telemetry::LogFilter) -> Result<(), ProcessErro
         limits: ConnectionLimits::default(),
         proxy_protocol,
         trusted_hops,
+        via,
         hosts: Hosts::default(),
         drain: Drain { min: min_drain.0, max: max_drain.0 },
     };

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use crate::hosts::Hosts;
 
 /// Everything [`Server::start`](crate::Server::start) wants to know.
@@ -27,6 +29,8 @@ pub struct Settings {
     pub proxy_protocol: bool,
     /// How many entries at the end of `X-Forwarded-For` were written by proxies that are trusted. 0: the TCP peer is the client.
     pub trusted_hops: u8,
+    /// `Via` of requests to backends (H-HTTP-12); AWS's is [`tollgate_engine::forward::DEFAULT_VIA`].
+    pub via: HeaderValue,
     /// Names that are answered from here instead of DNS, for `tollgate dev`.
     pub hosts: Hosts,
     /// How a stopping proxy leaves.

@@ -306,6 +306,23 @@ fn a_function_that_is_too_slow_is_503() {
     assert_eq!(gateway.stop(), "503 INTEGRATION_TIMEOUT\n");
 }
 
+/// A function's answer is passed on whole or not at all.
+///
+/// Proves H-RES-21.
+#[test]
+fn functions_do_not_stream() {
+    let half = raw_backend(|_, mut client| {
+        let asked = client.until("\r\n\r\n").unwrap();
+        assert!(asked.starts_with("POST /2015-03-31/functions/function/invocations HTTP/1.1\r\n"), "{asked}");
+        client.send(b"HTTP/1.1 200 OK\r\nx-amzn-requestid: 1\r\ntransfer-encoding: chunked\r\n\r\n5\r\n\"half\r\n");
+        while !client.is_closed() {}
+    });
+    let mut slow = function(half, "2.0");
+    slow["timeout"] = json!(200);
+    let reply = serving(&Api::new(&[("GET /half", slow)])).call("GET /half");
+    assert_eq!((reply.status, reply.text()), (503, r#"{"message":"Service Unavailable"}"#));
+}
+
 /// Proves H-HTTP-15, H-ERR-4.
 #[test]
 fn a_function_that_cannot_be_reached_is_503() {

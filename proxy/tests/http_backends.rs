@@ -47,6 +47,14 @@ fn request(connection: &mut Client) -> Option<String> {
     Some(head)
 }
 
+/// Proves H-HTTP-12.
+#[test]
+fn an_operator_may_say_another_via() {
+    let mut gateway = Gateway::with(|settings| settings.via = "1.1 gateway.example".parse().unwrap());
+    gateway.publish(&Api::new(&[("GET /a", at(backend(echo), "/a"))]).units());
+    assert_eq!(gateway.call("GET /a").seen("via").as_deref(), Some("1.1 gateway.example"));
+}
+
 /// Proves H-HTTP-1, H-HTTP-2, H-HTTP-6, H-HTTP-9, H-HTTP-10, H-HTTP-11, C48, C51.
 #[test]
 fn a_public_backend_gets_a_path_and_headers_of_its_own() {

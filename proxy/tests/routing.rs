@@ -250,6 +250,14 @@ fn an_upgrade_is_ignored() {
     assert_eq!(client.call("GET /a").status, 200);
 }
 
+/// Proves H-FLOW-6.
+#[test]
+fn ping_is_a_path_like_any_other() {
+    let gateway = serving(&api(&["GET /ping", "GET /{other+}"]));
+    assert_eq!(gateway.call("GET /ping").status, 200);
+    assert_eq!(gateway.call("GET /sping").status, 200);
+}
+
 /// Proves H-ROUTE-8.
 #[test]
 fn a_route_without_a_backend_is_500() {

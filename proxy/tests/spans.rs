@@ -42,6 +42,7 @@ fn traced(ratio: f64) -> (Process, mpsc::Receiver<(String, Vec<u8>)>) {
         limits: ConnectionLimits::default(),
         proxy_protocol: false,
         trusted_hops: 0,
+        via: tollgate_engine::forward::DEFAULT_VIA.clone(),
         hosts: tollgate_proxy::hosts::Hosts::default(),
         drain: Drain { min: Duration::ZERO, max: Duration::from_secs(5) },
     };

@@ -60,6 +60,18 @@ fn the_default_is_a_template_and_routes_override_it_by_field() {
     assert_eq!(statuses(&gateway, "GET /more", 4), [200, 200, 200, 429]);
 }
 
+/// Two proxies that share nothing: each admits a burst.
+///
+/// Proves H-THR-6.
+#[test]
+fn limits_are_kept_by_each_proxy() {
+    let stage = || json!({"stageName": "$default", "routeSettings": {"GET /a": burst(2)}});
+    let proxies = [(); 2].map(|()| serving(&api(&["GET /a"]).only_stage(stage())));
+    for proxy in &proxies {
+        assert_eq!(statuses(proxy, "GET /a", 4), [200, 200, 429, 429]);
+    }
+}
+
 /// Proves H-THR-4, C19.
 #[test]
 fn zeros_refuse_everything() {

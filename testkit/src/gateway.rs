@@ -78,6 +78,7 @@ impl Gateway {
             limits: ConnectionLimits::default(),
             proxy_protocol: false,
             trusted_hops: 0,
+            via: tollgate_engine::forward::DEFAULT_VIA.clone(),
             hosts: Hosts::default(),
             drain: Drain { min: Duration::ZERO, max: Duration::from_secs(5) },
         };

@@ -16,7 +16,7 @@ use stages::StageState;
 pub(crate) use verdicts::not_accepted;
 
 use crate::api_id::ApiIds;
-use crate::arrange::{self, Candidate, Slot};
+use crate::arrange::{self, Candidate, Loss, Quotas, Slot};
 use crate::changes::Record;
 use crate::content::{Built, Content};
 use crate::document;
@@ -58,8 +58,8 @@ pub(crate) struct RouteState {
     slot: Slot,
     /// The JSON of `last`, once it was current.
     pieces: Option<Pieces>,
-    /// The older route that has its key.
-    loses_to: Option<String>,
+    /// What older routes took from it.
+    loss: Option<Loss>,
     /// When the current slot came into the deployment.
     since: u64,
     /// Its verdict may have changed.
@@ -111,8 +111,7 @@ impl ApiState {
             }
             None => {
                 let (slot, report) = (Slot::Absent, true);
-                let state =
-                    RouteState { item, looked, last: None, slot, pieces: None, loses_to: None, since: 0, report };
+                let state = RouteState { item, looked, last: None, slot, pieces: None, loss: None, since: 0, report };
                 self.routes.insert(name.to_owned(), state);
             }
         }
@@ -171,9 +170,9 @@ impl ApiState {
                 wanted: state.looked.wanted.as_ref(),
             })
             .collect();
-        let slots: Vec<(Slot, Option<String>)> =
-            arrange::arrange(&candidates).into_iter().map(|(slot, winner)| (slot, winner.map(str::to_owned))).collect();
-        for ((name, state), (mut slot, loses_to)) in self.routes.iter_mut().zip(slots) {
+        let quotas = Quotas::of(scope.world.http_api(api).and_then(|item| item.spec.limits));
+        let slots = arrange::arrange(&candidates, quotas);
+        for ((name, state), (mut slot, loss)) in self.routes.iter_mut().zip(slots) {
             if let Slot::Last(part) = &mut slot {
                 *part = route::refreshed(scope.shared, &api.namespace, part);
                 state.last = Some(Arc::clone(part));
@@ -182,7 +181,7 @@ impl ApiState {
                 state.since = scope.revision;
                 state.report = true;
             }
-            state.report |= state.loses_to != loses_to;
+            state.report |= state.loss != loss;
             if let Slot::Current(part) = &slot {
                 if state.pieces.is_none() || !state.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, part)) {
                     state.pieces = Some(Pieces::of(&api.namespace, name, part));
@@ -190,7 +189,7 @@ impl ApiState {
                 state.last = Some(Arc::clone(part));
             }
             state.slot = slot;
-            state.loses_to = loses_to;
+            state.loss = loss;
         }
         // Without an accepted version of the API itself nothing of it is served: its CORS rules are not known.
         self.live = match (&self.identity, &self.part) {

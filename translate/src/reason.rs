@@ -38,6 +38,7 @@ reasons! {
     RouteKeyConflict: "An older Route of the API has the same route key, perhaps with other variable names. The older one serves.",
     StageNameConflict: "An older Stage of the API has the same stageName. The older one serves.",
     ApiIdConflict: "An older API of the cluster has the same apiId.",
+    LimitExceeded: "The API has as many routes, stages or authorizers as spec.limits of the HttpApi allows. Those that were there first serve.",
     RouteSettingsKeyNotFound: "A key of routeSettings is not the routeKey of a Route of the API.",
     NoRoutes: "The API has no routes yet, so there is nothing to capture.",
     ApiNotFound: "The API that apiRef names does not exist in the namespace.",

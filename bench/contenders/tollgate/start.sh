@@ -27,7 +27,7 @@ cat > "$objects/api.yaml" <<Y
 apiVersion: tollgate.dev/v1alpha1
 kind: HttpApi
 metadata: {name: bench}
-spec: {}
+spec: {limits: {routes: 100000}}
 ---
 apiVersion: tollgate.dev/v1alpha1
 kind: Stage

@@ -54,6 +54,7 @@ impl Gateway {
             limits: ConnectionLimits::default(),
             proxy_protocol: false,
             trusted_hops: 0,
+            via: tollgate_engine::forward::DEFAULT_VIA.clone(),
             hosts: hosts.clone(),
             drain: Drain { min: Duration::ZERO, max: DRAIN },
         };

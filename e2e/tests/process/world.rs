@@ -35,7 +35,7 @@ impl<'a> World<'a> {
         let backend = Echo::start("backend", SocketAddr::new(IpAddr::V4(BACKENDS), 0))?;
         let world = Self { cluster, gateway, controllers, proxies, namespace, backend };
         world.service("backend", &[world.backend.address]).await?;
-        world.apply("HttpApi", "shop", json!({})).await?;
+        world.apply("HttpApi", "shop", json!({"limits": {"routes": 20000}})).await?;
         world.apply("Stage", "default", json!({"apiRef": {"name": "shop"}, "stageName": "$default"})).await?;
         for name in ["one", "two", "three"] {
             world.route(name, &format!("GET /{name}"), "backend").await?;

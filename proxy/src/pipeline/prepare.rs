@@ -10,7 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Uri, Version};
 use hyper::body::Body;
 use tollgate_engine::deployment::{Backend, Call, Destination, HttpCall, LambdaCall, OutgoingPath, Route, Target};
-use tollgate_engine::forward::{self, DEFAULT_VIA, Onward};
+use tollgate_engine::forward::{self, Onward};
 use tollgate_engine::mapping::Mapping;
 use tollgate_engine::reject::Reject;
 use tollgate_engine::snapshot::Credentials;
@@ -180,7 +180,7 @@ fn outgoing(
         api_host: &record.host,
         backend_host: authority,
         trace,
-        via: &DEFAULT_VIA,
+        via: &record.worker.settings.via,
         empty_body,
     };
     forward::request_headers(request.headers_mut(), &onward);

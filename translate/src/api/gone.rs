@@ -16,7 +16,7 @@ impl ApiState {
             state.slot = Slot::Absent;
             state.last = None;
             state.pieces = None;
-            state.loses_to = None;
+            state.loss = None;
         }
         let missing = Verdict::no(
             Reason::ApiNotFound,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tollgate_engine::snapshot::{self, ApiIdentity, ContentHash, Unit, UnitId};
 
-use super::verdicts::not_accepted;
+use super::verdicts::{not_accepted, too_many};
 use super::{ApiChanges, ApiState, Scope};
+use crate::arrange::Quotas;
 use crate::changes::Record;
 use crate::content::{Built, Content};
 use crate::domain::StageTarget;
@@ -46,6 +47,7 @@ impl ApiState {
         let mut verdicts = Vec::new();
         let mut names: BTreeMap<String, String> = BTreeMap::new();
         let mut following = Vec::new();
+        let most = Quotas::of(scope.world.http_api(api).and_then(|item| item.spec.limits)).stages;
         for object in &objects {
             let Some(item) = scope.world.stage(object).cloned() else { continue };
             let mut state = self.stages.remove(&object.name).unwrap_or_default();
@@ -60,6 +62,10 @@ impl ApiState {
                         item.spec.stage_name
                     ),
                 ),
+                None if names.len() >= most => {
+                    let verdict = too_many("stages", most, &item.spec.api_ref.name);
+                    Outcome::refused(verdict.reason, verdict.message)
+                }
                 None => self.look_at_stage(object, &item, &state, scope),
             };
             if let Some(part) = outcome.value

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tollgate_crds::HttpApiSpec;
 
 use super::{ApiChanges, ApiState, RouteState};
-use crate::arrange::Slot;
+use crate::arrange::{Loss, Slot};
 use crate::document;
 use crate::outcome::Outcome;
 use crate::route::{self, RoutePart};
@@ -131,11 +131,25 @@ impl Pinned {
 impl RouteState {
     /// Whether the current version is accepted, beside the other routes of the API.
     fn verdict(&self) -> Verdict {
-        match &self.loses_to {
-            Some(winner) if self.looked.outcome.value.is_some() => conflict(winner, self),
-            _ => self.looked.outcome.accepted.clone(),
+        let api = &self.item.spec.api_ref.name;
+        match &self.loss {
+            _ if self.looked.outcome.value.is_none() => self.looked.outcome.accepted.clone(),
+            None => self.looked.outcome.accepted.clone(),
+            Some(Loss::Key(winner)) => conflict(winner, self),
+            Some(Loss::Routes(most)) => too_many("routes", *most, api),
+            Some(Loss::Authorizers(most)) => too_many("authorizers", *most, api),
         }
     }
+}
+
+/// AWS's words (H-QUOTA-1), and what to do.
+pub(super) fn too_many(what: &str, most: usize, api: &str) -> Verdict {
+    Verdict::no(
+        Reason::LimitExceeded,
+        format!(
+            "spec.apiRef: maximum number of {what} for this API has been reached: it has {most} that are older; delete some, or raise spec.limits.{what} of HttpApi {api}"
+        ),
+    )
 }
 
 fn conflict(winner: &str, state: &RouteState) -> Verdict {
