@@ -4,79 +4,16 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
 
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tollgate_proxy::metrics::Metrics;
 use tollgate_proxy::usage::{StoreKind, StoreSettings, Topology, shared};
-use tollgate_testkit::{Api, Client, Gateway, address_for_a_program, backend, echo, http, unused_address};
+use tollgate_testkit::{Api, Client, Gateway, REDIS_PASSWORD, Redis, backend, echo, http, unused_address};
 
 /// Long enough for the slowest machine; nothing waits this long unless it fails.
 const AMPLE: Duration = Duration::from_secs(60);
-
-struct Redis {
-    program: Child,
-    address: SocketAddr,
-    directory: tempfile::TempDir,
-}
-
-impl Redis {
-    /// `None`: this machine has none.
-    fn start() -> Option<Self> {
-        let (directory, address) = (tempfile::tempdir().unwrap(), address_for_a_program());
-        let Ok(program) = run(address, directory.path()) else {
-            assert!(std::env::var_os("CI").is_none(), "redis-server is not in the path");
-            println!("redis-server is not in the path: nothing is proved");
-            return None;
-        };
-        let redis = Self { program, address, directory };
-        redis.wait();
-        Some(redis)
-    }
-
-    fn wait(&self) {
-        let begun = Instant::now();
-        while std::net::TcpStream::connect(self.address).is_err() {
-            assert!(begun.elapsed() < AMPLE, "redis-server does not start");
-            std::thread::yield_now();
-        }
-    }
-
-    /// `kill -9`, and again from its file.
-    fn restart(&mut self) {
-        self.program.kill().unwrap();
-        self.program.wait().unwrap();
-        self.program = run(self.address, self.directory.path()).unwrap();
-        self.wait();
-    }
-}
-
-fn run(address: SocketAddr, directory: &std::path::Path) -> std::io::Result<Child> {
-    let port = address.port().to_string();
-    let mut command = Command::new("redis-server");
-    command.args([
-        "--bind",
-        "127.0.0.1",
-        "--port",
-        &port,
-        "--appendonly",
-        "yes",
-        "--save",
-        "",
-        "--requirepass",
-        "secret",
-    ]);
-    command.arg("--dir").arg(directory).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
-    }
-}
 
 /// A proxy, the counters of its store's task, and what keeps that running.
 struct Proxy {
@@ -91,7 +28,7 @@ impl Proxy {
         let settings = StoreSettings {
             urls: vec![format!("redis://{redis}")],
             topology: Topology::Single,
-            password: Some("secret".into()),
+            password: Some(REDIS_PASSWORD.into()),
             ca: None,
         };
         let (store, service) = shared(settings, &metrics);
@@ -221,7 +158,8 @@ fn a_killed_store_comes_back_with_its_counts() {
     let proxies: Vec<Proxy> = (0..2).map(|_| Proxy::start(redis.address, &closed)).collect();
     let (admitted, requests) = (counters(1), AtomicU64::new(0));
     load(proxies[0].gateway.address, &admitted, &requests, || requests.load(Ordering::Relaxed) < 20);
-    redis.restart();
+    redis.kill();
+    redis.resume();
     let begun = Instant::now();
     let on = || admitted[0].load(Ordering::Relaxed) < LIMIT && begun.elapsed() < AMPLE;
     std::thread::scope(|scope| {

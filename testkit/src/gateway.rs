@@ -157,29 +157,34 @@ pub fn unit_set(units: &[Unit]) -> UnitSet {
 fn complete(units: &[Unit]) -> Batch {
     let mut batch = Batch::new(true);
     for unit in units {
-        let hash = ContentHash::of(unit);
-        let (id, hash) = match unit {
-            Unit::Deployment(deployment) => {
-                let hash = ContentHash::of(deployment);
-                (UnitId::deployment(&hash), hash)
-            }
-            Unit::Stage(stage) => (UnitId::stage(&stage.api.api_id, &stage.stage_name), hash),
-            Unit::Credentials(keys) => (UnitId::credentials(&keys.api_id, &keys.secret), hash),
-            Unit::Principals(principals) => (UnitId::principals(&principals.namespace), hash),
-            Unit::Endpoints(endpoints) => (UnitId::endpoints(&endpoints.service), hash),
-            Unit::Plan(plan) => (UnitId::plan(&plan.source), hash),
-            Unit::Keys(keys) => {
-                let first = Digest::from_hex(&keys.keys[0].digest).unwrap();
-                (UnitId::keys(shard_of(&first)), hash)
-            }
-            Unit::Link(link) => (UnitId::link(&link.link), hash),
-            Unit::Domain(domain) => (UnitId::domain(&domain.domain_name), hash),
-            Unit::Certificate(certificate) => (UnitId::certificate(&certificate.domain_name), hash),
-            Unit::Unknown => panic!("a unit to publish is known"),
-        };
+        let (id, hash) = named(unit);
         batch.put(id, Held { hash, unit: unit.clone(), bytes: 1 }).unwrap();
     }
     batch
+}
+
+/// What a unit is called, and the hash of its content.
+pub(crate) fn named(unit: &Unit) -> (UnitId, ContentHash) {
+    let hash = ContentHash::of(unit);
+    match unit {
+        Unit::Deployment(deployment) => {
+            let hash = ContentHash::of(deployment);
+            (UnitId::deployment(&hash), hash)
+        }
+        Unit::Stage(stage) => (UnitId::stage(&stage.api.api_id, &stage.stage_name), hash),
+        Unit::Credentials(keys) => (UnitId::credentials(&keys.api_id, &keys.secret), hash),
+        Unit::Principals(principals) => (UnitId::principals(&principals.namespace), hash),
+        Unit::Endpoints(endpoints) => (UnitId::endpoints(&endpoints.service), hash),
+        Unit::Plan(plan) => (UnitId::plan(&plan.source), hash),
+        Unit::Keys(keys) => {
+            let first = Digest::from_hex(&keys.keys[0].digest).unwrap();
+            (UnitId::keys(shard_of(&first)), hash)
+        }
+        Unit::Link(link) => (UnitId::link(&link.link), hash),
+        Unit::Domain(domain) => (UnitId::domain(&domain.domain_name), hash),
+        Unit::Certificate(certificate) => (UnitId::certificate(&certificate.domain_name), hash),
+        Unit::Unknown => panic!("a unit to publish is known"),
+    }
 }
 
 /// Checks of endpoints behind links, on a thread that ends with the test program.

@@ -8,18 +8,22 @@
 mod api;
 mod backend;
 mod client;
+mod feed;
 mod gateway;
 pub mod hostile;
 mod http2;
 mod issuer;
 mod readme;
+mod redis;
 mod tls;
 
 pub use api::{Api, function, http, service};
 pub use backend::{Identity, address_for_a_program, backend, echo, invoked, raw_backend, tls_backend, unused_address};
 pub use client::{Client, Reply};
+pub use feed::Feed;
 pub use gateway::{Gateway, unit_set};
 pub use http2::Http2Client;
 pub use issuer::{Issuer, SigningKey, unsigned};
 pub use readme::Console;
+pub use redis::{REDIS_PASSWORD, Redis};
 pub use tls::{Authority, Issued, TlsClient, TlsConnection};

@@ -2,6 +2,9 @@
 
 use super::{Ask, Grant, QuotaAsk, RateAsk, Terms, Window};
 
+/// Demand is reckoned over at least this long.
+const RECKONED_US: f64 = 1e6;
+
 /// How much is leased at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Batching {
@@ -26,6 +29,10 @@ pub struct Meter {
     /// When the first of `coming` may be used; without any, when the store has tokens again.
     next_at_us: f64,
     interval_us: f64,
+    /// Of the lease after that one: others may have leased what lies between.
+    later: Coming,
+    /// A bucket that is full takes no more.
+    burst: u32,
     window: i64,
     left: u64,
     /// The store had no quota; not asked before.
@@ -41,6 +48,14 @@ pub struct Meter {
     quota_lease: u64,
     /// The store had fewer tokens than were asked for.
     short: bool,
+}
+
+/// Tokens that come one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Coming {
+    tokens: u32,
+    at_us: f64,
+    interval_us: f64,
 }
 
 /// What becomes of a request.
@@ -73,6 +88,7 @@ impl Meter {
             if rate.refuses_all() {
                 return Outcome::Throttled;
             }
+            self.burst = rate.burst();
             self.mature(now_us);
             if self.interval_us != rate.interval_us() && self.coming == 0 {
                 // Another limit: what the store said about the next token holds no more.
@@ -127,10 +143,14 @@ impl Meter {
     pub fn ask(&mut self, terms: &Terms, batching: &Batching, now_us: f64, unix_seconds: i64) -> Ask {
         self.reckon(now_us);
         let rate = terms.rate.filter(|rate| !rate.refuses_all()).map(|rate| {
+            self.burst = rate.burst();
             self.mature(now_us);
             let want = if self.held_tokens() > 0 && !self.tokens_low() { 0 } else { self.share(batching.tokens_us) };
-            let want = u32::try_from(want).unwrap_or(u32::MAX).min(rate.burst().max(1));
-            RateAsk { rate, give_back: 0, want, ahead_us: if self.coming > 0 { 0.0 } else { batching.tokens_us } }
+            // So many fit into the bucket or come meanwhile.
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts from floats saturate")]
+            let most = rate.burst().saturating_add((batching.tokens_us / rate.interval_us()).ceil() as u32);
+            let want = u32::try_from(want).unwrap_or(u32::MAX).min(most);
+            RateAsk { rate, give_back: 0, want, ahead_us: if self.later.tokens > 0 { 0.0 } else { batching.tokens_us } }
         });
         let quota = terms.quota.map(|quota| {
             let window = quota.period.window(unix_seconds);
@@ -154,7 +174,7 @@ impl Meter {
             self.enter(window);
             QuotaAsk { window, limit: quota.limit_in(window), give_back: self.left, owed: 0, want: 0 }
         });
-        (self.ready, self.coming, self.left) = (0, 0, 0);
+        (self.ready, self.coming, self.left, self.later) = (0, 0, 0, Coming::default());
         (self.token_lease, self.quota_lease, self.next_at_us, self.dry_until_us) = (0, 0, 0.0, 0.0);
         Ask { rate, quota }
     }
@@ -165,14 +185,17 @@ impl Meter {
             && ask.want > 0
         {
             self.ready += grant.ready;
-            if grant.coming > 0 || self.coming == 0 {
-                // Only one of two leases at a time has tokens to come.
-                self.coming += grant.coming;
-                self.next_at_us = now_us + grant.next_in_us;
+            let at_us = now_us + grant.next_in_us;
+            if self.coming > 0 {
+                self.later = Coming { tokens: grant.coming, at_us, interval_us: ask.rate.interval_us() };
+            } else {
+                self.coming = grant.coming;
+                // Who came before this answer and is decided after it must not take "now" for "later".
+                self.next_at_us = if grant.next_in_us > 0.0 { at_us } else { 0.0 };
                 self.interval_us = ask.rate.interval_us();
             }
             self.token_lease = grant.ready + grant.coming;
-            self.short = self.token_lease < ask.want;
+            self.short = grant.ready < ask.want;
         }
         if let (Some(ask), Some(grant)) = (&ask.quota, &grant.quota)
             && ask.window.start == self.window
@@ -188,14 +211,17 @@ impl Meter {
 
     /// Whether more should be leased now, before anybody has to wait for it.
     pub fn is_low(&self, terms: &Terms, now_us: f64) -> bool {
-        let tokens = terms.rate.is_some() && self.coming == 0 && now_us >= self.next_at_us && self.tokens_low();
+        let next = self.later.tokens == 0 && (self.coming > 0 || now_us >= self.next_at_us);
+        let tokens = terms.rate.is_some() && next && self.tokens_low();
         let quota = terms.quota.is_some() && now_us >= self.dry_until_us && self.quota_low();
         (tokens || quota) && (self.token_lease > 1 || self.quota_lease > 1)
     }
 
-    /// Whether the store had too few tokens when it was asked last: asking at once again would bring few.
-    pub fn is_short(&self) -> bool {
-        self.short
+    /// Whether the store had too little when it was asked last: asking at once again would bring nothing or few.
+    pub fn is_short(&self, terms: &Terms) -> bool {
+        let tokens = terms.rate.is_some() && self.ready == 0 && self.short;
+        let quota = terms.quota.is_some() && self.left == 0 && self.dry_until_us > 0.0;
+        tokens || quota
     }
 
     /// What it holds.
@@ -219,7 +245,7 @@ impl Meter {
     }
 
     fn held_tokens(&self) -> u32 {
-        self.ready + self.coming
+        self.ready + self.coming + self.later.tokens
     }
 
     fn tokens_low(&self) -> bool {
@@ -230,18 +256,25 @@ impl Meter {
         self.left <= self.quota_lease / 2
     }
 
-    /// Moves tokens whose time has come.
+    /// Moves tokens whose time has come. What finds the bucket full is lost, as in any bucket.
     fn mature(&mut self, now_us: f64) {
-        if self.coming == 0 || now_us < self.next_at_us {
-            return;
+        while self.coming > 0 && now_us >= self.next_at_us {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts from floats saturate")]
+            let come = ((now_us - self.next_at_us) / self.interval_us + 1.0) as u32;
+            let come = come.min(self.coming);
+            self.ready = self.ready.saturating_add(come).min(self.burst.max(self.ready));
+            self.coming -= come;
+            self.next_at_us += f64::from(come) * self.interval_us;
+            if self.coming == 0 {
+                let Coming { tokens, at_us, interval_us } = std::mem::take(&mut self.later);
+                if tokens == 0 {
+                    // Behind the last token of the lease the store may have more at once.
+                    self.next_at_us = 0.0;
+                } else {
+                    (self.coming, self.next_at_us, self.interval_us) = (tokens, at_us, interval_us);
+                }
+            }
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts from floats saturate")]
-        let come = ((now_us - self.next_at_us) / self.interval_us + 1.0) as u32;
-        let come = come.min(self.coming);
-        self.ready += come;
-        self.coming -= come;
-        // Behind the last token of the lease the store may have more at once.
-        self.next_at_us = if self.coming == 0 { now_us } else { self.next_at_us + f64::from(come) * self.interval_us };
     }
 
     /// A new window begins with nothing: leases of the last one lapse.
@@ -254,17 +287,18 @@ impl Meter {
 
     fn reckon(&mut self, now_us: f64) {
         let time = now_us - self.counted_from_us;
-        // Over less than a millisecond nothing can be said.
-        if time >= 1000.0 {
+        if time >= RECKONED_US {
             self.demand_per_us = if self.counted_from_us > 0.0 { f64::from(self.count) / time } else { 0.0 };
             (self.count, self.counted_from_us) = (0, now_us);
         }
     }
 
-    /// How much is used in this time, at least one.
+    /// How much is used in this time, at least one: at the pace of the last second, or, when the pace picks up, as much again as was
+    /// used since. So no lease is for more than what the customer used within some second here.
     fn share(&self, time_us: f64) -> u64 {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts from floats saturate")]
         let share = (self.demand_per_us * time_us).ceil() as u64;
-        share.max(1)
+        let growing = if time_us > 0.0 { u64::from(self.count) } else { 0 };
+        share.max(growing).max(1)
     }
 }

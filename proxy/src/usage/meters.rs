@@ -112,8 +112,10 @@ pub(super) struct State {
     pub(super) terms: Terms,
     /// A lease is on its way.
     pub(super) asked: bool,
-    /// Somebody missed a token.
+    /// Somebody missed a token or quota,
     pub(super) wanted: bool,
+    /// and when.
+    pub(super) missed_us: f64,
     /// May hold a lease of the shared store.
     pub(super) active: bool,
     /// Admitted while the shared store was away, and not told to it.
@@ -223,12 +225,11 @@ impl UsageMeters {
         if shared.is_away() {
             return Some(alone(state, mode, now));
         }
-        let tokens = state.terms.rate.is_some() && state.meter.ready() == 0;
-        if tokens && state.meter.is_short() {
+        if state.meter.is_short(&state.terms) {
             // There was too little for everybody a moment ago: the next renewal brings what comes.
-            state.wanted = true;
+            (state.wanted, state.missed_us) = (true, now.us);
             if state.active {
-                return Some(Decision::Throttled);
+                return Some(none(&state.terms, &state.meter));
             }
         }
         if !state.asked {

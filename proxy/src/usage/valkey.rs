@@ -26,10 +26,10 @@ use super::meters::{Customer, Entry, lock};
 use crate::metrics::ControlMetrics;
 
 /// Leases are renewed this often.
-const TICK: Duration = Duration::from_millis(200);
-/// Leases are for about four ticks of tokens and five of quota. Who finds the quota used up asks again after a second: another proxy may
-/// have given back.
-const BATCHING: Batching = Batching { tokens_us: 0.8e6, quota_us: 1e6, dry_us: 1e6 };
+const TICK: Duration = Duration::from_millis(500);
+/// Leases are for two and a half ticks: renewed when half is used, they last until the next tick. Who finds the quota used up asks again
+/// after a second: another proxy may have given back.
+const BATCHING: Batching = Batching { tokens_us: 1.25e6, quota_us: 1.25e6, dry_us: 1e6 };
 /// What is not used for this long is given back.
 const IDLE_US: f64 = 2e6;
 /// Customers in one call. A script holds up everybody else.
@@ -315,7 +315,7 @@ impl StoreService {
         for entry in std::mem::take(&mut self.active) {
             let mut state = lock(&entry.state);
             let terms = state.terms;
-            let idle = now - state.meter.last_use_us() > IDLE_US;
+            let idle = now - state.meter.last_use_us().max(state.missed_us) > IDLE_US;
             if state.asked {
                 drop(state);
                 self.active.push(entry);
