@@ -47,11 +47,13 @@ const TIERS: [Tier; 6] = [
     Tier { name: "small", rate: Some((30.0, 15)), quota_per_second: 9.0, keys: 6, weight: 2 },
     Tier { name: "large", rate: None, quota_per_second: 1e5, keys: 4, weight: 1 },
 ];
+/// Of a phase: small quotas are still in use then, so that leases of them are held and can be lost.
+const DISTURBED_AT: f64 = 0.12;
 /// What the edit makes of them.
 const EDITED_SILVER: (f64, u32) = (40.0, 20);
 const EDITED_TRIAL: f64 = 15.0;
 
-/// Which disturbance comes in the middle of a phase.
+/// Which disturbance comes in a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Steady,
@@ -214,7 +216,7 @@ impl Bench {
         let begun = Instant::now();
         let pace = self.settings.pace / (PROXIES * CONNECTIONS) as f64;
         let addresses: Vec<_> = self.proxies.iter().map(|proxy| proxy.address).enumerate().collect();
-        let (mut disturbed, mut steady) = (begun, None);
+        let (mut disturbed, mut steady, mut unused) = (begun, None, None);
         let time = |part: f64| begun + Duration::from_secs_f64(seconds * part);
         std::thread::scope(|scope| {
             let on = |_: &Customer| (Instant::now() < time(1.0)).then_some(true);
@@ -222,14 +224,17 @@ impl Bench {
                 let customers = &customers;
                 scope.spawn(move || load(proxy, customers, pace, on));
             }
-            std::thread::sleep(time(0.2).saturating_duration_since(Instant::now()));
-            let before = (self.calls(), asked(&customers));
-            std::thread::sleep(time(0.5).saturating_duration_since(Instant::now()));
-            disturbed = Instant::now();
-            self.disturb(phase);
             if phase == Phase::Steady {
+                // Leases have grown to their size.
+                std::thread::sleep(time(0.2).saturating_duration_since(Instant::now()));
+                let before = (self.calls(), asked(&customers));
                 std::thread::sleep(time(0.98).saturating_duration_since(Instant::now()));
                 steady = Some((self.calls() - before.0, asked(&customers) - before.1));
+            } else {
+                std::thread::sleep(time(DISTURBED_AT).saturating_duration_since(Instant::now()));
+                disturbed = Instant::now();
+                unused = least_left(&customers, seconds);
+                self.disturb(phase);
             }
         });
         let calm = Instant::now();
@@ -240,6 +245,9 @@ impl Bench {
                 "\n{:.1} calls of the store for 1,000 requests ({calls} for {requests})",
                 calls * 1000.0 / requests
             );
+        }
+        if let Some(unused) = unused {
+            println!("\n{phase:?}: {unused} of a small quota at least was left when it began");
         }
         let rows = (0..TIERS.len()).flat_map(|tier| rows(phase, tier, &customers, &times, seconds)).collect();
         self.restore(phase);
@@ -252,7 +260,7 @@ impl Bench {
 
     fn disturb(&mut self, phase: Phase) {
         match phase {
-            Phase::Steady => {}
+            Phase::Steady => unreachable!("nothing disturbs it"),
             Phase::ProxyKilled => self.proxies[0].kill(),
             Phase::RedisKilled => {
                 self.redis.kill();
@@ -287,6 +295,16 @@ impl Bench {
             }
         });
     }
+}
+
+/// How much of its quota the customer had left that had used the largest part.
+fn least_left(customers: &[Customer], seconds: f64) -> Option<u64> {
+    let small = customers.iter().filter(|customer| TIERS[customer.tier].runs_out());
+    let left = |customer: &Customer| {
+        let limit = TIERS[customer.tier].quota(seconds, false)?;
+        Some(limit.saturating_sub(customer.counts.lock().unwrap().admitted()))
+    };
+    small.filter_map(left).min()
 }
 
 fn asked(customers: &[Customer]) -> f64 {
