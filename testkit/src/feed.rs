@@ -93,9 +93,9 @@ impl Feed {
             let clean = !String::from_utf8_lossy(&report).contains("\"message\"");
             let reports = &mut self.0.state.lock().unwrap().reports;
             if clean {
-                reports.0 += 1
+                reports.0 += 1;
             } else {
-                reports.1 += 1
+                reports.1 += 1;
             }
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 16\r\n\r\n{\"resend\":false}")?;
         }
