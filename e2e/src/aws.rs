@@ -71,22 +71,48 @@ impl Parts {
 
     /// Starts a Cognito whose clock is `offset` seconds away from ours, with a user pool in it.
     pub async fn pool(&self, name: &str, offset: i64) -> Result<Pool> {
+        let (process, endpoint) = self.moto(name, offset).await?;
+        let made =
+            serde_json::from_value(self.script(&["pool.py", &endpoint])?).context("pool.py printed something else")?;
+        Ok(Pool { _process: process, endpoint, made })
+    }
+
+    /// Starts a cloud with queues, a stream, a state machine, an event bus, a function, and users with keys, which refuses
+    /// requests that are signed wrongly or that the user may not make.
+    pub async fn cloud(&self, name: &str) -> Result<Cloud<'_>> {
+        let (process, endpoint) = self.moto(name, 0).await?;
+        let made = self.script(&["services.py", &endpoint, "make"])?;
+        Ok(Cloud { _process: process, parts: self, endpoint, made })
+    }
+
+    async fn moto(&self, name: &str, offset: i64) -> Result<(Process, String)> {
         let [port] = free_ports()?;
         let mut command = self.python();
-        command.args(["cognito.py", &port.to_string(), &offset.to_string()]);
+        command.args(["moto_at.py", &port.to_string(), &offset.to_string()]);
         let mut process = Process::start(name, &command, self.folder.path())?;
         eventually("moto to answer", async || {
             process.alive()?;
             Request::get("/moto-api/data.json").send(local(port)).await?.expect(200)
         })
         .await?;
-        let endpoint = format!("http://{}", local(port));
-        let output = self.python().args(["pool.py", &endpoint]).output().context("starting pool.py")?;
+        Ok((process, format!("http://{}", local(port))))
+    }
+
+    /// Sends the requests of `signed.py`, which botocore signs, to a gateway. What each is, and the status and body it got.
+    pub fn signed(&self, gateway: SocketAddr) -> Result<Vec<(String, u16, String)>> {
+        let output = self.python().args(["signed.py", &format!("http://{gateway}")]).output()?;
+        ensure!(output.status.success(), "signed.py: {}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8(output.stdout)?;
+        lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+
+    /// What a script of `e2e/aws` prints as JSON.
+    fn script(&self, args: &[&str]) -> Result<serde_json::Value> {
+        let output = self.python().args(args).output().with_context(|| format!("starting {}", args[0]))?;
         if !output.status.success() {
-            bail!("pool.py ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+            bail!("{} ended with {}: {}", args[0], output.status, String::from_utf8_lossy(&output.stderr));
         }
-        let made = serde_json::from_slice(&output.stdout).context("pool.py printed something else")?;
-        Ok(Pool { _process: process, endpoint, made })
+        serde_json::from_slice(&output.stdout).with_context(|| format!("{} printed no JSON", args[0]))
     }
 
     /// Starts `tollgate dev` on objects written as YAML, where `LISTEN` stands for its port, and waits until it serves them.
@@ -162,6 +188,25 @@ impl Pool {
     /// Where its keys are. Not where the issuer's discovery document says: that host is AWS's.
     pub fn keys(&self) -> String {
         format!("{}/{}/.well-known/jwks.json", self.endpoint, self.made.pool)
+    }
+}
+
+/// A running cloud, as moto plays it.
+#[derive(Debug)]
+pub struct Cloud<'a> {
+    _process: Process,
+    parts: &'a Parts,
+    /// Where all its services are.
+    pub endpoint: String,
+    /// What `services.py` made: names, and keys of users.
+    pub made: serde_json::Value,
+}
+
+impl Cloud<'_> {
+    /// What calls have left in it: events that the bus passed on, records of the stream, and what became of `execution`.
+    pub fn seen(&self, execution: &str) -> Result<serde_json::Value> {
+        let [key, secret] = ["key", "secret"].map(|part| self.made["user"][part].as_str().unwrap_or_default());
+        self.parts.script(&["services.py", &self.endpoint, "seen", key, secret, execution])
     }
 }
 

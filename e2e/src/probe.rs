@@ -45,6 +45,11 @@ impl Request {
         Self { method: Method::POST, body: body.into(), ..Self::get(path) }
     }
 
+    /// `DELETE path`.
+    pub fn delete(path: &str) -> Self {
+        Self { method: Method::DELETE, ..Self::get(path) }
+    }
+
     /// `OPTIONS path`.
     pub fn options(path: &str) -> Self {
         Self { method: Method::OPTIONS, ..Self::get(path) }
@@ -96,6 +101,11 @@ impl Answer {
     /// The body as JSON.
     pub fn json(&self) -> Result<Value> {
         serde_json::from_slice(&self.body).with_context(|| format!("not JSON: {:?}", self.body))
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// An error unless the status is `status`.

@@ -6,6 +6,8 @@ mod aws {
     pub(crate) mod events;
     pub(crate) mod failures;
     pub(crate) mod results;
+    pub(crate) mod services;
+    pub(crate) mod signed;
     pub(crate) mod tokens;
 }
 
@@ -71,6 +73,8 @@ fn main() -> ExitCode {
         aws::events::tests(&shared),
         aws::results::tests(&shared),
         aws::failures::tests(&shared),
+        aws::services::tests(&shared),
+        aws::signed::tests(&shared),
         aws::tokens::tests(&shared),
         aws::browser::tests(&shared),
     ];

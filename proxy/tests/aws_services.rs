@@ -49,7 +49,7 @@ fn a_message_goes_into_a_queue() {
     assert_eq!((&seen["method"], &seen["target"]), (&json!("POST"), &json!("/")));
     assert_eq!(
         seen["body"],
-        "Action=SendMessage&Version=2012-11-05&MessageBody=hello%20%26%20bye&MessageGroupId=7&QueueUrl=https%3A%2F%2Fq.example%2F1%2Forders"
+        "Action=SendMessage&Version=2012-11-05&MessageBody=hello+%26+bye&MessageGroupId=7&QueueUrl=https%3A%2F%2Fq.example%2F1%2Forders"
     );
     assert_signed(&reply, "local", "sqs", "content-type;host;x-amz-date;x-amz-security-token");
     // Nothing of the client's own head goes along.

@@ -75,11 +75,17 @@ pub(super) fn app_config(found: &Found) -> String {
     out
 }
 
+/// Encoded as HTML forms are, with `+` for a space.
 fn pair(out: &mut String, name: &str, value: &str) {
     out.push('&');
     push_encoded(out, name);
     out.push('=');
-    push_encoded(out, value);
+    for (index, piece) in value.split(' ').enumerate() {
+        if index > 0 {
+            out.push('+');
+        }
+        push_encoded(out, piece);
+    }
 }
 
 /// A JSON array of text, else text with commas.

@@ -124,7 +124,7 @@ fn forms_of_sqs() {
         "Action=SendMessage&Version=2012-11-05&DelaySeconds=5\
          &MessageAttribute.1.Name=kind&MessageAttribute.1.Value.DataType=String&MessageAttribute.1.Value.StringValue=new\
          &MessageAttribute.2.Name=n&MessageAttribute.2.Value.DataType=Number&MessageAttribute.2.Value.StringValue=1\
-         &MessageBody=a%20b%26c&MessageDeduplicationId=JCIn6iOMPHcEP2Q%3D&MessageGroupId=g\
+         &MessageBody=a+b%26c&MessageDeduplicationId=JCIn6iOMPHcEP2Q%3D&MessageGroupId=g\
          &MessageSystemAttribute.1.Name=AWSTraceHeader&MessageSystemAttribute.1.Value.DataType=String\
          &MessageSystemAttribute.1.Value.StringValue=r&"
             .to_owned()

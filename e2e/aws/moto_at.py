@@ -1,6 +1,6 @@
 """moto's server with a clock that is some seconds away from the machine's, so that it hands out tokens of another time.
 
-usage: cognito.py PORT SECONDS
+usage: moto_at.py PORT SECONDS
 """
 
 import sys
