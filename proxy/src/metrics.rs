@@ -9,18 +9,24 @@
 
 mod control;
 mod expose;
+mod plans;
 mod process;
 mod series;
+mod usage;
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub use control::ControlMetrics;
+pub use plans::{PlanHandle, PlanResult};
 pub use process::Counter;
 pub use series::{MethodLabel, RouteHandle, RouteKey, StageHandle, StageKey};
+pub use usage::UsageStoreMetrics;
 
+use control::Maker;
+use plans::PlanCells;
 use process::ProcessCells;
 use series::Cells;
 
@@ -28,6 +34,8 @@ use series::Cells;
 pub const MAX_STAGES: usize = 1_000;
 /// Most routes with series of their own (`detailedMetricsEnabled`); each is some forty lines of a scrape.
 pub const MAX_ROUTES: usize = 2_000;
+/// Most usage plans with series of their own; AWS allows an account 300 (R-PLAN-8).
+pub const MAX_PLANS: usize = 1_000;
 
 /// All metrics of a process; a clone is a pointer.
 #[derive(Clone, Debug)]
@@ -39,6 +47,7 @@ pub struct Metrics {
 struct Shared {
     workers: Mutex<Vec<Arc<WorkerCells>>>,
     control: ControlMetrics,
+    usage_store: OnceLock<UsageStoreMetrics>,
     registry: prometheus::Registry,
 }
 
@@ -49,6 +58,7 @@ struct WorkerCells {
     /// Locked when a handle is made and at a scrape, never to record.
     stages: Mutex<HashMap<StageKey, Arc<Cells<{ MethodLabel::COUNT }>>>>,
     routes: Mutex<HashMap<RouteKey, Arc<Cells<1>>>>,
+    plans: Mutex<HashMap<Box<str>, Arc<PlanCells>>>,
 }
 
 impl Metrics {
@@ -56,7 +66,8 @@ impl Metrics {
     pub fn new() -> Self {
         let registry = prometheus::Registry::new();
         let control = ControlMetrics::new(&registry);
-        Self { shared: Arc::new(Shared { workers: Mutex::default(), control, registry }) }
+        let workers = Mutex::default();
+        Self { shared: Arc::new(Shared { workers, control, usage_store: OnceLock::new(), registry }) }
     }
 
     /// Cells for one more worker. Called on the worker's own thread, once.
@@ -69,6 +80,11 @@ impl Metrics {
     /// Metrics of the feed, the keys, the certificates, the logs.
     pub fn control(&self) -> &ControlMetrics {
         &self.shared.control
+    }
+
+    /// Metrics of the store that usage plans share; shown from the first call on.
+    pub fn usage_store(&self) -> &UsageStoreMetrics {
+        self.shared.usage_store.get_or_init(|| UsageStoreMetrics::new(&Maker { registry: &self.shared.registry }))
     }
 
     /// Everything in Prometheus' text format 0.0.4.
@@ -110,15 +126,20 @@ impl WorkerMetrics {
     pub fn route_handle(&self, key: &RouteKey) -> RouteHandle {
         RouteHandle::new(cells_of(&mut lock(&self.cells.routes), key, MAX_ROUTES, RouteKey::other))
     }
+
+    /// The series of a usage plan, by its `namespace/name`.
+    pub fn plan_handle(&self, plan: &str) -> PlanHandle {
+        PlanHandle::new(cells_of(&mut lock(&self.cells.plans), &plan.into(), MAX_PLANS, || "other".into()))
+    }
 }
 
 /// The cells of `key`. At the bound, series that no snapshot refers to any more make room, and if none does, `other` counts.
-fn cells_of<K: Clone + Eq + std::hash::Hash, const ROWS: usize>(
-    series: &mut HashMap<K, Arc<Cells<ROWS>>>,
+fn cells_of<K: Clone + Eq + std::hash::Hash, C: Default>(
+    series: &mut HashMap<K, Arc<C>>,
     key: &K,
     bound: usize,
     other: fn() -> K,
-) -> Arc<Cells<ROWS>> {
+) -> Arc<C> {
     if let Some(cells) = series.get(key) {
         return Arc::clone(cells);
     }

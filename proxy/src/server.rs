@@ -85,7 +85,7 @@ impl Server {
     /// An address is taken, or a setting is missing.
     pub fn start(settings: &Settings, account: AccountLimit, services: &Services) -> Result<Self, StartError> {
         let epoch = Instant::now();
-        services.usage.begin(epoch);
+        services.usage.begin(epoch, services.metrics.control());
         let plain =
             settings.listen.map(|address| Listener::open(address, "listen", Kind::Plain, settings)).transpose()?;
         let tls = match (settings.tls_listen, &services.server_tls) {

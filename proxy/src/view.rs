@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustc_hash::FxBuildHasher;
 
 use crate::gateway::{Gateway, Served};
-use crate::metrics::{RouteHandle, RouteKey, StageHandle, StageKey, WorkerMetrics};
+use crate::metrics::{PlanHandle, PlanResult, RouteHandle, RouteKey, StageHandle, StageKey, WorkerMetrics};
 
 /// A stage, held without touching a counter that other workers write.
 #[derive(Debug)]
@@ -19,18 +19,34 @@ pub(crate) struct StageView {
     pub(crate) routes: Box<[Option<RouteHandle>]>,
 }
 
-/// The stages of the gateway that a worker serves, by their slots.
+/// What a worker serves, with its counters.
 #[derive(Debug, Default)]
-pub(crate) struct Views(RefCell<HashMap<u64, Rc<StageView>, FxBuildHasher>>);
+pub(crate) struct Views {
+    /// By their slots.
+    stages: RefCell<HashMap<u64, Rc<StageView>, FxBuildHasher>>,
+    /// Usage plans by their ids.
+    plans: RefCell<HashMap<Box<str>, PlanHandle, FxBuildHasher>>,
+}
 
 impl Views {
     pub(crate) fn get(&self, served: &Served) -> Option<Rc<StageView>> {
-        self.0.borrow().get(&served.slot.0).map(Rc::clone)
+        self.stages.borrow().get(&served.slot.0).map(Rc::clone)
+    }
+
+    /// Counts a request of a plan. A plan that went away meanwhile is not counted any more.
+    pub(crate) fn count_plan(&self, plan: &str, result: PlanResult) {
+        if let Some(handle) = self.plans.borrow().get(plan) {
+            handle.count(result);
+        }
     }
 
     /// Makes views of what is new in `gateway` and forgets what is gone.
     pub(crate) fn update(&self, gateway: &Gateway, metrics: &WorkerMetrics) {
-        let mut known = self.0.borrow_mut();
+        let mut plans = self.plans.borrow_mut();
+        let mut handle = |id: &str| (id.into(), plans.remove(id).unwrap_or_else(|| metrics.plan_handle(id)));
+        let handles = gateway.plans.all().map(|plan| handle(&plan.id)).collect();
+        *plans = handles;
+        let mut known = self.stages.borrow_mut();
         *known = gateway
             .served()
             .map(|served| {

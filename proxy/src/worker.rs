@@ -22,7 +22,7 @@ use crate::server::Services;
 use crate::settings::Settings;
 use crate::spans::WorkerSpans;
 use crate::upstream::{Connector, Upstreams};
-use crate::usage::UsageMeters;
+use crate::usage::{Moment, UsageMeters};
 use crate::view::Views;
 
 /// What a worker is told from outside.
@@ -103,6 +103,12 @@ impl Clock {
     /// Nanoseconds of the monotonic clock since the process began.
     pub(crate) fn nanoseconds(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The same in microseconds, as meters of usage plans want it.
+    #[expect(clippy::cast_precision_loss, reason = "a process does not run for a century")]
+    pub(crate) fn microseconds(&self, now: Instant) -> f64 {
+        self.nanoseconds(now) as f64 / 1000.0
     }
 
     /// Milliseconds since 1970.
@@ -227,6 +233,9 @@ async fn sweep(worker: Rc<Worker>) {
         worker.clock.correct();
         worker.connections.sweep(&worker.settings.limits);
         worker.upstreams.sweep();
+        let now = Instant::now();
+        let unix = i64::try_from(worker.clock.unix_milliseconds(now) / 1000).unwrap_or(i64::MAX);
+        worker.usage.sweep(Moment { us: worker.clock.microseconds(now), unix });
     }
 }
 

@@ -107,7 +107,10 @@ fn a_plan_throttles_each_key_over_all_its_stages() {
     let (status, body) = call(&gateway, "GET /b", ALICE);
     assert_eq!((status, body.as_str()), THROTTLED);
     assert_eq!(statuses(&gateway, "GET /a", BOB, 4), [200, 200, 200, 429]);
-    assert!((gateway.metric("tollgate_usage_plan_requests_total{result=\"throttled\"}") - 2.0).abs() < 0.1);
+    let counted = |result: &str| {
+        gateway.metric(&format!("tollgate_usage_plan_requests_total{{plan=\"shop/gold\",result=\"{result}\"}}"))
+    };
+    assert!((counted("throttled") - 2.0).abs() < 0.1 && (counted("allowed") - 6.0).abs() < 0.1);
 }
 
 /// Proves R-PLAN-5, R-PLAN-7.

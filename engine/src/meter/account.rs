@@ -101,6 +101,11 @@ impl Account {
         (self.window, self.used)
     }
 
+    /// Whether the bucket misses no token: it need not be remembered.
+    pub fn is_full(&self, now_us: f64) -> bool {
+        self.full_at_us <= now_us
+    }
+
     /// Answers, and books what it gives.
     pub fn serve(&mut self, ask: &Ask, now_us: f64) -> Grant {
         Grant {

@@ -44,12 +44,10 @@ pub struct ControlMetrics {
     pub access_log_bytes: IntCounter,
     /// Writes of the access log that failed.
     pub access_log_failures: IntCounter,
-    /// 1 while proxies share the counts of usage plans.
-    pub usage_store_up: IntGauge,
-    /// Calls of the store of usage plans, by `result`: `ok`, `failed`.
-    pub usage_store_calls: IntCounterVec,
-    /// How long they took.
-    pub usage_store_seconds: Histogram,
+    /// Customers of usage plans that are remembered.
+    pub usage_customers: IntGauge,
+    /// At most so many.
+    pub usage_customers_max: IntGauge,
     /// Spans handed to the collector.
     pub spans_exported: IntCounter,
     /// Spans that found the queue full or the collector away.
@@ -96,21 +94,17 @@ impl ControlMetrics {
             access_log_dropped: to.counter("access_log_dropped_total", "Access log entries dropped."),
             access_log_bytes: to.counter("access_log_written_bytes_total", "Access log written."),
             access_log_failures: to.counter("access_log_write_failures_total", "Access log writes that failed."),
-            usage_store_up: to.int_gauge("usage_store_up", "1 while the store of usage plans answers."),
-            usage_store_calls: to.counter_vec("usage_store_calls_total", "Calls of the store.", "result", result),
-            usage_store_seconds: to.histogram(
-                "usage_store_seconds",
-                "How long calls of the store of usage plans took.",
-                &[0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25],
-            ),
+            usage_customers: to.int_gauge("usage_customers", "Customers of usage plans that are remembered."),
+            usage_customers_max: to.int_gauge("usage_customers_max", "Most customers that can be remembered."),
             spans_exported: to.counter("spans_exported_total", "Spans handed to the collector."),
             spans_dropped: to.counter("spans_dropped_total", "Spans dropped."),
         }
     }
 }
 
-struct Maker<'a> {
-    registry: &'a Registry,
+/// Makes metrics and registers them.
+pub(super) struct Maker<'a> {
+    pub(super) registry: &'a Registry,
 }
 
 impl Maker<'_> {
@@ -120,7 +114,7 @@ impl Maker<'_> {
         metric
     }
 
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    pub(super) fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
         let options = HistogramOpts { common_opts: opts(name, help), buckets: buckets.to_vec() };
         self.register(Histogram::with_opts(options))
     }
@@ -130,7 +124,7 @@ impl Maker<'_> {
     }
 
     /// Members stand at 0 from the start, so that a rate over the first one is seen.
-    fn counter_vec(&self, name: &str, help: &str, label: &str, values: &[&str]) -> IntCounterVec {
+    pub(super) fn counter_vec(&self, name: &str, help: &str, label: &str, values: &[&str]) -> IntCounterVec {
         let counters = self.register(IntCounterVec::new(opts(name, help), &[label]));
         for value in values {
             counters.with_label_values(&[*value]);
@@ -138,7 +132,7 @@ impl Maker<'_> {
         counters
     }
 
-    fn int_gauge(&self, name: &str, help: &str) -> IntGauge {
+    pub(super) fn int_gauge(&self, name: &str, help: &str) -> IntGauge {
         self.register(IntGauge::with_opts(opts(name, help)))
     }
 

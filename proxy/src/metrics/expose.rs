@@ -7,6 +7,7 @@ use prometheus::proto::{
     Bucket, Counter as CounterValue, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
+use super::plans::PlanResult;
 use super::process::{Counter, OPEN};
 use super::series::{BUCKETS, HistogramSum, MethodLabel, RouteKey, STATUS_CLASSES, StageKey, Sum};
 use super::{WorkerCells, lock};
@@ -20,6 +21,7 @@ pub(super) fn encode(workers: &[Arc<WorkerCells>], registry: &prometheus::Regist
     families.extend(process_families(workers));
     families.extend(stage_families(workers));
     families.extend(route_families(workers));
+    families.push(plan_family(workers));
     families.retain(|family| !family.get_metric().is_empty());
     families.sort_by(|left, right| left.name().cmp(right.name()));
     let mut text = String::new();
@@ -85,6 +87,24 @@ fn route_families(workers: &[Arc<WorkerCells>]) -> Vec<MetricFamily> {
         out.rest(&labels, sum);
     }
     out.finish()
+}
+
+/// Every result stands there from the start, so that a rate over the first one is seen.
+fn plan_family(workers: &[Arc<WorkerCells>]) -> MetricFamily {
+    let mut sums: BTreeMap<Box<str>, [u64; PlanResult::COUNT]> = BTreeMap::new();
+    for worker in workers {
+        for (plan, cells) in lock(&worker.plans).iter() {
+            cells.add_to(sums.entry(plan.clone()).or_default());
+        }
+    }
+    let mut metrics = Vec::with_capacity(sums.len() * PlanResult::COUNT);
+    for (plan, sum) in &sums {
+        for (result, count) in PlanResult::ALL.iter().zip(sum) {
+            metrics.push(counter_metric(&[("plan", plan), ("result", result.as_str())], *count));
+        }
+    }
+    let help = "Requests of routes with apiKeyRequired, by their usage plan and what it said.";
+    family("tollgate_usage_plan_requests_total", help, MetricType::COUNTER, metrics)
 }
 
 type Labels<'a> = Vec<(&'a str, &'a str)>;
@@ -247,7 +267,9 @@ mod tests {
             handle.record(MethodLabel::Other, 503, Duration::from_secs(31), None, 1);
             let route = RouteKey { stage, method: "GET".into(), resource: format!("/{}\"\\\n", "x".repeat(300)) };
             worker.route_handle(&route).record(404, Duration::from_millis(1), None, 7);
+            worker.plan_handle("shop/gold").count(PlanResult::QuotaExceeded);
         }
+        metrics.usage_store().fallbacks.with_label_values(&["open"]).inc();
         metrics.encode()
     }
 
@@ -307,6 +329,19 @@ mod tests {
                 r#"tollgate_route_count_total{{api="shop/orders",api_id="a1",method="GET",resource="{resource}",stage="$default",status="4xx"}} 2"#
             )]
         );
+    }
+
+    #[test]
+    fn plans_have_a_series_for_each_result() {
+        let text = sample();
+        let series = |result: &str, count: u8| {
+            format!(r#"tollgate_usage_plan_requests_total{{plan="shop/gold",result="{result}"}} {count}"#)
+        };
+        assert_eq!(
+            lines(&text, "tollgate_usage_plan_requests_total"),
+            [series("allowed", 0), series("throttled", 0), series("quota_exceeded", 2), series("unavailable", 0)]
+        );
+        assert!(!Metrics::new().encode().contains("usage_store"), "without a store nothing is said of one");
     }
 
     #[test]

@@ -114,17 +114,9 @@ counters! {
         /// The function was asked and gave no answer.
         AuthorizerFailed("source" = "failure"),
     }
-    "tollgate_usage_plan_requests_total", "Requests of routes with apiKeyRequired, by what their usage plan said.": {
-        /// Let through.
-        PlanAllowed("result" = "allowed"),
+    "tollgate_api_keys_refused_total", "Requests of routes with apiKeyRequired whose key or claim opens nothing.": {
         /// No key, or one that opens nothing.
-        PlanForbidden("result" = "forbidden"),
-        /// By the plan's throttle.
-        PlanThrottled("result" = "throttled"),
-        /// By the plan's quota.
-        PlanQuotaExceeded("result" = "quota_exceeded"),
-        /// The counts could not be had.
-        PlanUnavailable("result" = "unavailable"),
+        KeyRefused,
     }
     "tollgate_token_checks_total", "Bearer tokens checked, by where the verdict came from.": {
         /// Verified before and cached.

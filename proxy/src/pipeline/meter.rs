@@ -8,7 +8,7 @@ use tollgate_engine::reject::Reject;
 use super::admit::{Authorized, Matched};
 use super::{Arrived, Stop};
 use crate::gateway::Gateway;
-use crate::metrics::Counter;
+use crate::metrics::{Counter, PlanResult};
 use crate::record::{Caller, Record};
 use crate::usage::{CompiledPlan, Decision, Moment};
 use crate::worker::Worker;
@@ -25,16 +25,12 @@ pub(super) async fn admit<'s>(
     record: &mut Record,
 ) -> Result<Authorized<'s>, Stop> {
     let result = decide(&caller.matched, worker, gateway, arrived, record).await;
-    worker.metrics.count(match result {
-        Ok(()) => Counter::PlanAllowed,
-        Err(Reject::TooManyRequests) => Counter::PlanThrottled,
-        Err(Reject::QuotaExceeded) => Counter::PlanQuotaExceeded,
-        Err(Reject::MeterUnavailable) => Counter::PlanUnavailable,
-        Err(_) => Counter::PlanForbidden,
-    });
     match result {
         Ok(()) => Ok(caller),
         Err(reject) => {
+            if reject == Reject::InvalidApiKey {
+                worker.metrics.count(Counter::KeyRefused);
+            }
             if let Some((limit, bucket)) = &caller.matched.served.stage.policies[caller.matched.number].throttle {
                 bucket.give_back(limit);
             }
@@ -51,8 +47,7 @@ async fn decide(
     record: &mut Record,
 ) -> Result<(), Reject> {
     let stage = gateway.plans.of_stage(matched.served.slot.0).ok_or(Reject::InvalidApiKey)?;
-    #[expect(clippy::cast_precision_loss, reason = "a process does not run for a century")]
-    let us = worker.clock.nanoseconds(arrived.started) as f64 / 1000.0;
+    let us = worker.clock.microseconds(arrived.started);
     let now = Moment { us, unix: i64::try_from(arrived.received_ms / 1000).unwrap_or(i64::MAX) };
     let claimed = stage.by_claim().iter().find_map(|at| {
         let claim = at.plan.claim.as_deref()?;
@@ -86,12 +81,14 @@ async fn decide(
     if at.plan.headers {
         record.rate_limit = Some(headers(&at.plan, worker, who, now));
     }
-    match decision {
-        Decision::Admit => Ok(()),
-        Decision::Throttled => Err(Reject::TooManyRequests),
-        Decision::QuotaExceeded => Err(Reject::QuotaExceeded),
-        Decision::Unavailable => Err(Reject::MeterUnavailable),
-    }
+    let (counted, result) = match decision {
+        Decision::Admit => (PlanResult::Allowed, Ok(())),
+        Decision::Throttled => (PlanResult::Throttled, Err(Reject::TooManyRequests)),
+        Decision::QuotaExceeded => (PlanResult::QuotaExceeded, Err(Reject::QuotaExceeded)),
+        Decision::Unavailable => (PlanResult::Unavailable, Err(Reject::MeterUnavailable)),
+    };
+    worker.views.count_plan(&at.plan.id, counted);
+    result
 }
 
 /// The bucket of one route for one customer.

@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::Customer;
+use super::meters::MAX_CUSTOMERS;
 
 const FILE: &str = "usage.jsonl";
 const DAY: i64 = 86_400;
@@ -75,6 +76,7 @@ impl Journal {
                 }
             }
         }
+        forget_old(&mut days);
         let file = rewrite(&path, &days)?;
         Ok(Self { path, state: Mutex::new(State { file, superseded: 0, days }) })
     }
@@ -83,6 +85,9 @@ impl Journal {
     pub(super) fn write(&self, customer: &Customer, window: i64, used: u64, unix_seconds: i64) -> io::Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let day = unix_seconds / DAY;
+        if state.days.len() >= MAX_CUSTOMERS && !state.days.contains_key(customer) {
+            return Err(io::Error::other("too many customers used their quotas in the last 90 days"));
+        }
         let line = Line { plan: (&*customer.plan).into(), key: (&*customer.who).into(), window, used, day };
         let mut text = serde_json::to_vec(&line).map_err(io::Error::other)?;
         text.push(b'\n');
@@ -90,6 +95,7 @@ impl Journal {
         read(&mut state.days, &line);
         state.superseded += 1;
         if state.superseded > MAX_SUPERSEDED {
+            forget_old(&mut state.days);
             state.file = rewrite(&self.path, &state.days)?;
             state.superseded = 0;
         }
@@ -109,6 +115,15 @@ fn read(days: &mut HashMap<Customer, BTreeMap<i64, Used>>, line: &Line<'_>) {
     let of_customer = days.entry(customer).or_default();
     of_customer.insert(line.day, Used { window: line.window, used: line.used });
     of_customer.retain(|day, _| *day > line.day - DAYS_KEPT);
+}
+
+/// Drops who used nothing for [`DAYS_KEPT`] before the newest day that anybody used anything.
+fn forget_old(days: &mut HashMap<Customer, BTreeMap<i64, Used>>) {
+    let newest = days.values().filter_map(|days| days.last_key_value()).map(|(day, _)| *day).max().unwrap_or(0);
+    days.retain(|_, of_customer| {
+        of_customer.retain(|day, _| *day > newest - DAYS_KEPT);
+        !of_customer.is_empty()
+    });
 }
 
 /// Beside the file and then in its place, so that there is one at every moment.
@@ -152,6 +167,22 @@ mod tests {
         assert_eq!(journal.latest(&customer("a/bob")), Some((0, 1)));
         assert_eq!(journal.latest(&customer("a/carol")), None);
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2, "what is superseded is gone");
+    }
+
+    #[test]
+    fn who_used_nothing_for_ninety_days_is_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path()).unwrap();
+        journal.write(&customer("a/gone"), 0, 5, 0).unwrap();
+        journal.write(&customer("a/alice"), 0, 5, 89 * DAY).unwrap();
+        drop(journal);
+        let journal = Journal::open(directory.path()).unwrap();
+        assert_eq!(journal.latest(&customer("a/gone")), Some((0, 5)));
+        journal.write(&customer("a/alice"), 0, 6, 90 * DAY).unwrap();
+        drop(journal);
+        let journal = Journal::open(directory.path()).unwrap();
+        assert_eq!(journal.latest(&customer("a/gone")), None);
+        assert_eq!(journal.latest(&customer("a/alice")), Some((0, 6)));
     }
 
     #[test]

@@ -3,23 +3,29 @@
 use std::hash::BuildHasher;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 use tokio::sync::Notify;
-use tollgate_engine::meter::{Account, Batching, Meter, Outcome, Terms};
+use tollgate_engine::meter::{Account, Batching, Held, Meter, Outcome, Terms};
 use tollgate_engine::snapshot::FailureMode;
 
 use super::file::Journal;
 use super::plans::CompiledPlan;
 use super::valkey::{Shared, now_us};
+use crate::metrics::ControlMetrics;
 
 /// Customers that are remembered. One more is refused as if the store were away.
-const MAX_CUSTOMERS: usize = 1_000_000;
-/// Parts of the table, each with its own lock.
-const PARTS: usize = 64;
+pub(super) const MAX_CUSTOMERS: usize = 1_000_000;
+/// Parts of the table, each with its own lock. Many, so that a sweep holds a lock for some microseconds only.
+const PARTS: usize = 1024;
+/// Parts that one sweep looks at: with a sweep a second, all of them in two minutes.
+const SWEPT: usize = 8;
+/// Who was silent for so long may be forgotten.
+const IDLE_US: f64 = 60e6;
 /// A lease that is written to the journal before it is used: a second's worth, which is what a killed process can lose.
 const JOURNALLED: Batching = Batching { tokens_us: 0.0, quota_us: 1e6, dry_us: 0.0 };
 
@@ -90,6 +96,10 @@ pub struct UsageMeters(Arc<Inner>);
 struct Inner {
     store: StoreKind,
     parts: [Mutex<HashTable<Arc<Entry>>>; PARTS],
+    customers: AtomicUsize,
+    /// Where the next sweep begins.
+    swept: AtomicUsize,
+    metrics: OnceLock<ControlMetrics>,
 }
 
 /// A customer with what is counted of it.
@@ -135,11 +145,19 @@ const PATIENCE: Duration = Duration::from_millis(250);
 impl UsageMeters {
     /// Nothing used yet, but what the store remembers.
     pub fn new(store: StoreKind) -> Self {
-        Self(Arc::new(Inner { store, parts: std::array::from_fn(|_| Mutex::default()) }))
+        Self(Arc::new(Inner {
+            store,
+            parts: std::array::from_fn(|_| Mutex::default()),
+            customers: AtomicUsize::new(0),
+            swept: AtomicUsize::new(0),
+            metrics: OnceLock::new(),
+        }))
     }
 
-    /// The start of the clock that requests are measured by.
-    pub(crate) fn begin(&self, epoch: Instant) {
+    /// The start of the clock that requests are measured by, and where to tell how many customers there are.
+    pub(crate) fn begin(&self, epoch: Instant, metrics: &ControlMetrics) {
+        metrics.usage_customers_max.set(i64::try_from(MAX_CUSTOMERS).unwrap_or(i64::MAX));
+        let _ = self.0.metrics.set(metrics.clone());
         if let StoreKind::Shared(shared) = &self.0.store {
             // The first server of the process wins; there is one.
             let _ = shared.epoch.set(epoch);
@@ -187,7 +205,14 @@ impl UsageMeters {
     async fn decide(&self, named: Named<'_>, terms: &Terms, mode: FailureMode, now: Moment) -> Decision {
         match self.at_once(named, terms, mode, now) {
             Now::Decided(decision) => decision,
-            Now::Wait(entry) => self.wait(&entry, terms, mode, now.unix).await,
+            Now::Wait(entry) => {
+                let begun = Instant::now();
+                let decision = self.wait(&entry, terms, mode, now.unix).await;
+                if let StoreKind::Shared(shared) = &self.0.store {
+                    shared.metrics.lease_wait.observe(begun.elapsed().as_secs_f64());
+                }
+                decision
+            }
         }
     }
 
@@ -223,7 +248,7 @@ impl UsageMeters {
         now: Moment,
     ) -> Option<Decision> {
         if shared.is_away() {
-            return Some(alone(state, mode, now));
+            return Some(shared.alone(state, mode, now));
         }
         if state.meter.is_short(&state.terms) {
             // There was too little for everybody a moment ago: the next renewal brings what comes.
@@ -236,7 +261,7 @@ impl UsageMeters {
             state.asked = true;
             if !shared.ask(entry) {
                 state.asked = false;
-                return Some(alone(state, mode, now));
+                return Some(shared.alone(state, mode, now));
             }
         }
         None
@@ -262,7 +287,7 @@ impl UsageMeters {
                 }
             }
             if tokio::time::timeout_at(deadline, answered).await.is_err() {
-                return alone(&mut lock(&entry.state), mode, Moment { us: now_us(&shared.epoch), unix });
+                return shared.alone(&mut lock(&entry.state), mode, Moment { us: now_us(&shared.epoch), unix });
             }
         }
     }
@@ -315,7 +340,7 @@ impl UsageMeters {
     /// The customer's entry, made if there is none; `None` when there are too many.
     fn entry(&self, named: Named<'_>) -> Option<Arc<Entry>> {
         let hash = hash(named.plan, named.who, named.route);
-        let part = &self.0.parts[usize::try_from(hash >> 58).expect("six bits are left")];
+        let part = &self.0.parts[part_of(hash)];
         let mut part = lock(part);
         let same = |entry: &Arc<Entry>| {
             let Customer { plan, who, route } = &entry.customer;
@@ -324,7 +349,8 @@ impl UsageMeters {
         if let Some(entry) = part.find(hash, same) {
             return Some(Arc::clone(entry));
         }
-        if part.len() >= MAX_CUSTOMERS / PARTS {
+        if self.0.customers.fetch_add(1, Ordering::Relaxed) >= MAX_CUSTOMERS {
+            self.0.customers.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         let customer = Customer { plan: named.plan.into(), who: named.who.into(), route: named.route.into() };
@@ -361,14 +387,71 @@ impl UsageMeters {
         }
     }
 
+    /// Forgets some of those whom nobody would miss: silent for a minute, with a full bucket, and with nothing counted that is not
+    /// also elsewhere. To be called once a second.
+    pub(crate) fn sweep(&self, now: Moment) {
+        let first = self.0.swept.fetch_add(SWEPT, Ordering::Relaxed);
+        for number in first..first + SWEPT {
+            let mut part = lock(&self.0.parts[number % PARTS]);
+            let before = part.len();
+            part.retain(|entry| !self.is_forgettable(entry, now));
+            let forgotten = before - part.len();
+            if part.capacity() > 4 * part.len() + 64 {
+                part.shrink_to_fit(|entry| hash_of(&entry.customer));
+            }
+            drop(part);
+            self.0.customers.fetch_sub(forgotten, Ordering::Relaxed);
+        }
+        if let Some(metrics) = self.0.metrics.get() {
+            metrics.usage_customers.set(i64::try_from(self.len()).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn is_forgettable(&self, entry: &Arc<Entry>, now: Moment) -> bool {
+        // Others come by a clone only under the lock of the part, which the caller holds.
+        if Arc::strong_count(entry) > 1 {
+            return false;
+        }
+        let state = lock(&entry.state);
+        let silent = now.us - state.meter.last_use_us().max(state.missed_us) > IDLE_US;
+        if !silent || state.active || state.asked || state.owed > 0 || !state.account.is_full(now.us) {
+            return false;
+        }
+        match &self.0.store {
+            StoreKind::Memory => state.terms.quota.is_none_or(|quota| {
+                let (window, used) = state.account.quota();
+                used == state.meter.held().quota || window < quota.period.window(now.unix).start
+            }),
+            StoreKind::File(journal) => {
+                let (window, used) = state.account.quota();
+                let held = state.meter.held().quota;
+                held == 0 || journal.write(&entry.customer, window, used.saturating_sub(held), now.unix).is_ok()
+            }
+            StoreKind::Shared(shared) => !shared.is_away() && state.meter.held() == Held::default(),
+        }
+    }
+
     /// How many customers are remembered.
     pub fn len(&self) -> usize {
-        self.0.parts.iter().map(|part| lock(part).len()).sum()
+        self.0.customers.load(Ordering::Relaxed)
     }
 
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl Shared {
+    /// Decides without the store, and counts that.
+    fn alone(&self, state: &mut State, mode: FailureMode, now: Moment) -> Decision {
+        let label = match mode {
+            FailureMode::Local => "local",
+            FailureMode::Open => "open",
+            FailureMode::Closed => "closed",
+        };
+        self.metrics.fallbacks.with_label_values(&[label]).inc();
+        alone(state, mode, now)
     }
 }
 
@@ -424,6 +507,11 @@ fn hash_of(customer: &Customer) -> u64 {
     hash(&customer.plan, &customer.who, &customer.route)
 }
 
+/// By bits that the table itself does not look at: it takes the lowest and the highest.
+fn part_of(hash: u64) -> usize {
+    usize::try_from((hash >> 32) % PARTS as u64).expect("a number of a part is small")
+}
+
 fn hash(plan: &str, who: &str, route: &str) -> u64 {
     FxBuildHasher.hash_one((plan, who, route))
 }
@@ -431,3 +519,6 @@ fn hash(plan: &str, who: &str, route: &str) -> u64 {
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

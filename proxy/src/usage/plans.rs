@@ -16,6 +16,7 @@ pub(crate) struct Plans {
     keys: Box<[Option<Arc<KeyShard>>]>,
     /// By the number of a stage's slot.
     stages: HashMap<u64, StagePlans, FxBuildHasher>,
+    all: Vec<Arc<CompiledPlan>>,
 }
 
 /// The plans that contain one stage.
@@ -48,6 +49,11 @@ impl Plans {
     /// The key with this digest.
     pub(crate) fn key(&self, digest: &Digest) -> Option<&Key> {
         self.keys.get(usize::from(shard_of(digest)))?.as_ref()?.find(digest)
+    }
+
+    /// Every plan.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &CompiledPlan> {
+        self.all.iter().map(|plan| &**plan)
     }
 
     /// The plans of a stage.
@@ -107,6 +113,7 @@ impl PlansState {
                     let known = self.plans.remove(id).filter(|(old, _)| Arc::ptr_eq(old, held));
                     let compiled = known.unwrap_or_else(|| (Arc::clone(held), Arc::new(compile(wire))));
                     place(&mut plans, wire, &compiled.1, &slot);
+                    plans.all.push(Arc::clone(&compiled.1));
                     kept.insert(id.clone(), compiled);
                 }
                 _ => {}

@@ -23,7 +23,7 @@ use tollgate_engine::meter::{Ask, Batching, Grant, QuotaGrant, RateGrant};
 use tracing::{info, warn};
 
 use super::meters::{Customer, Entry, lock};
-use crate::metrics::ControlMetrics;
+use crate::metrics::UsageStoreMetrics;
 
 /// Leases are renewed this often.
 const TICK: Duration = Duration::from_millis(500);
@@ -98,6 +98,7 @@ pub struct Shared {
     settle: mpsc::UnboundedSender<std::sync::mpsc::Sender<()>>,
     away: Arc<AtomicBool>,
     pub(super) epoch: Arc<OnceLock<Instant>>,
+    pub(super) metrics: UsageStoreMetrics,
 }
 
 impl Shared {
@@ -129,7 +130,7 @@ pub struct StoreService {
     settle: mpsc::UnboundedReceiver<std::sync::mpsc::Sender<()>>,
     away: Arc<AtomicBool>,
     epoch: Arc<OnceLock<Instant>>,
-    metrics: ControlMetrics,
+    metrics: UsageStoreMetrics,
     script: Script,
     /// Customers that may hold a lease.
     active: Vec<Arc<Entry>>,
@@ -148,11 +149,11 @@ pub fn shared(settings: StoreSettings, metrics: &crate::metrics::Metrics) -> (Sh
         settle: settling,
         away: Arc::clone(&away),
         epoch: Arc::clone(&epoch),
-        metrics: metrics.control().clone(),
+        metrics: metrics.usage_store().clone(),
         script: Script::new(include_str!("lease.lua")),
         active: Vec::new(),
     };
-    (Shared { urgent, settle, away, epoch }, service)
+    (Shared { urgent, settle, away, epoch, metrics: metrics.usage_store().clone() }, service)
 }
 
 /// Whose account is asked for what.
@@ -194,7 +195,7 @@ impl StoreService {
 
     fn tell(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
-        self.metrics.usage_store_up.set(i64::from(!away));
+        self.metrics.up.set(i64::from(!away));
     }
 
     /// Nobody has to wait for what was asked.
@@ -257,6 +258,7 @@ impl StoreService {
                 biased;
                 Some(settled) = self.settle.recv() => {
                     asks = self.everything_back();
+                    self.count("return", asks.len());
                     done = Some(settled);
                 }
                 count = self.urgent.recv_many(&mut urgent, MAX_CUSTOMERS) => {
@@ -268,6 +270,7 @@ impl StoreService {
                         self.activate(&entry);
                         asks.push((entry, ask));
                     }
+                    self.count("missing", asks.len());
                 }
                 _ = ticks.tick() => asks = self.renewals(),
             }
@@ -311,7 +314,7 @@ impl StoreService {
     /// Leases that run low, those that somebody missed, and those that nobody uses.
     fn renewals(&mut self) -> Vec<Asked> {
         let now = self.now_us();
-        let mut asks = Vec::new();
+        let (mut asks, mut back) = (Vec::new(), 0);
         for entry in std::mem::take(&mut self.active) {
             let mut state = lock(&entry.state);
             let terms = state.terms;
@@ -331,6 +334,7 @@ impl StoreService {
                     let ask = state.meter.give_back(&terms, unix_seconds());
                     state.asked = true;
                     drop(state);
+                    back += 1;
                     asks.push((entry, ask));
                 }
             } else {
@@ -338,7 +342,14 @@ impl StoreService {
                 self.active.push(entry);
             }
         }
+        self.count("renewal", asks.len() - back);
+        self.count("return", back);
+        self.metrics.leased.set(i64::try_from(self.active.len()).unwrap_or(i64::MAX));
         asks
+    }
+
+    fn count(&self, reason: &str, leases: usize) {
+        self.metrics.leases.with_label_values(&[reason]).inc_by(leases as u64);
     }
 
     /// All leases.
@@ -379,9 +390,9 @@ impl StoreService {
             Link::One(connection) => self.invoke(connection, &asks).await,
             Link::Cluster(connection) => self.invoke(&mut **connection, &asks).await,
         };
-        self.metrics.usage_store_seconds.observe(began.elapsed().as_secs_f64());
+        self.metrics.seconds.observe(began.elapsed().as_secs_f64());
         let label = if result.is_ok() { "ok" } else { "failed" };
-        self.metrics.usage_store_calls.with_label_values(&[label]).inc();
+        self.metrics.calls.with_label_values(&[label]).inc();
         let now = self.now_us();
         let answers = result.as_deref().unwrap_or_default();
         for (number, (entry, ask)) in asks.iter().enumerate() {

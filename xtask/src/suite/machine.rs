@@ -12,7 +12,7 @@ const COMPILE: &[Need] = &[("cc", "build-essential"), ("c++", "build-essential")
 const PROCESS: &[Need] =
     &[("curl", "curl"), ("openssl", "openssl"), ("git", "git"), ("ip", "iproute2"), ("unshare", "util-linux")];
 const AWS: &[Need] = &[("python3", "python3-venv"), ("chromium", "chromium")];
-const UNIT: &[Need] = &[("redis-server", "redis-server")];
+const UNIT: &[Need] = &[("redis-server", "redis-server"), ("promtool", "prometheus")];
 
 /// What a whole run fills at most, measured: builds 13 GiB, fuzz targets 3, the node's images and logs 1, and some room.
 const DISK_GIB: u64 = 20;
