@@ -67,6 +67,9 @@ pub enum Command {
     ///
     /// Importing it gives the same objects again.
     Export(ExportArgs),
+    /// API keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Runs a backend for examples and tests: an echo service, a function, a token issuer
     Backend(BackendArgs),
     /// Prints the custom resource definitions, for `kubectl apply --server-side -f -`
@@ -103,6 +106,41 @@ pub struct ImportArgs {
     /// What stands for ${AWS::Region}
     #[arg(long, default_value = "local")]
     pub region: String,
+}
+
+/// What to do with API keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Turns a CSV file, as AWS's import of API keys reads it, into Secrets and ApiKeys, printed as YAML
+    ///
+    /// The first line names the columns: Name and Key, and if you like Description, Enabled and UsagePlanIds. Rows that
+    /// cannot be keys are left out, and told on standard error with their line.
+    Import(KeysImportArgs),
+}
+
+/// What `tollgate keys import` is told.
+#[derive(Debug, clap::Args)]
+pub struct KeysImportArgs {
+    /// The file; - for standard input
+    #[arg(value_name = "FILE.csv")]
+    pub file: PathBuf,
+    /// Namespace of the objects
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+    /// Name of the Secrets that the values go into; a number is added
+    #[arg(long, value_name = "NAME", default_value = "imported-api-keys")]
+    pub secret: String,
+    /// Which UsagePlan stands for an id of UsagePlanIds; repeatable. Without it, the id is taken for the name
+    #[arg(long = "plan", value_name = "ID=NAME", value_parser = plan_name)]
+    pub plans: Vec<(String, String)>,
+    /// Prints nothing when there are warnings
+    #[arg(long)]
+    pub fail_on_warnings: bool,
+}
+
+fn plan_name(text: &str) -> Result<(String, String), String> {
+    let (id, name) = text.split_once('=').ok_or("write ID=NAME")?;
+    Ok((id.to_owned(), name.to_owned()))
 }
 
 /// What to do with a base path.

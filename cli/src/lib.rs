@@ -12,13 +12,14 @@ pub mod args;
 pub mod backend;
 pub mod check;
 pub mod dev;
+pub mod keys;
 pub mod load;
 pub mod openapi;
 pub mod problem;
 pub mod report;
 pub mod verdicts;
 
-use args::{Args, Command, Output};
+use args::{Args, Command, KeysCommand, Output};
 
 /// A wrong command line, as in `sysexits.h`.
 const USAGE: u8 = 64;
@@ -48,6 +49,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Import(args) => finish(&openapi::import(&args)),
         Command::Export(args) => finish(&openapi::export(&args)),
+        Command::Keys(KeysCommand::Import(args)) => finish(&keys::run(&args)),
         Command::Backend(args) => exit(backend::run(&args)),
         Command::Crds => {
             print(&crds());

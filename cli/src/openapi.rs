@@ -25,7 +25,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn failed(report: impl Into<String>) -> Self {
+    pub(crate) fn failed(report: impl Into<String>) -> Self {
         Self { report: report.into(), text: None }
     }
 }
@@ -156,7 +156,8 @@ fn chosen<'a>(objects: &'a [Value], args: &ExportArgs) -> Result<&'a Value, Stri
     }
 }
 
-fn read(path: &Path) -> Result<String, Box<Problem>> {
+/// The text of a file, or of standard input.
+pub(crate) fn read(path: &Path) -> Result<String, Box<Problem>> {
     if path != Path::new("-") {
         return files::read(path);
     }
@@ -186,6 +187,6 @@ fn findings(source: &str, findings: &[Finding]) -> String {
     text
 }
 
-fn yaml(value: &Value) -> String {
+pub(crate) fn yaml(value: &Value) -> String {
     serde_norway::to_string(value).expect("JSON is a subset of YAML")
 }

@@ -63,6 +63,10 @@ pub struct HttpApiSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 10, max = 10), regex(pattern = "^[a-z0-9]{10}$"))]
     pub api_id: Option<String>,
+    /// Where callers of routes with apiKeyRequired have their key. HEADER: x-api-key. AUTHORIZER: usageIdentifierKey in the answer of the
+    /// route's lambda authorizer.
+    #[serde(default, skip_serializing_if = "ApiKeySource::is_header")]
+    pub api_key_source: ApiKeySource,
     /// An OpenAPI 3.0 document with AWS's extensions that routes, integrations, authorizers and CORS come from. Route
     /// objects may add to it; a Route with the key of one of its routes is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,6 +116,23 @@ pub struct ConfigMapKeyRef {
 /// What people call such files.
 fn default_document_key() -> String {
     "openapi.yaml".to_owned()
+}
+
+/// Where the API key of a request comes from (R-KEY-5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ApiKeySource {
+    /// The header x-api-key.
+    #[default]
+    Header,
+    /// What the lambda authorizer's answer says.
+    Authorizer,
+}
+
+impl ApiKeySource {
+    fn is_header(&self) -> bool {
+        *self == Self::Header
+    }
 }
 
 /// What becomes of the base path of a document.

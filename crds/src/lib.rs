@@ -31,7 +31,9 @@ pub use domain_name::{
     ApiMapping, ApiMappingSpec, DomainName, DomainNameRef, DomainNameSpec, InvokeApi, MatchBasePaths, MatchHeader,
     MatchHeaders, MutualTlsAuthentication, RoutingAction, RoutingCondition, RoutingMode, RoutingRule, SecurityPolicy,
 };
-pub use http_api::{BasePath, ConfigMapKeyRef, Cors, EndpointType, HttpApi, HttpApiSpec, Limits, OpenApi};
+pub use http_api::{
+    ApiKeySource, BasePath, ConfigMapKeyRef, Cors, EndpointType, HttpApi, HttpApiSpec, Limits, OpenApi,
+};
 pub use integration::{
     AwsSubtype, AwsTarget, CaKind, CaRef, HttpTarget, Integration, IntegrationSpec, IntegrationType, LambdaService,
     LambdaTarget, Method, PayloadFormatVersion, ServiceTarget, Tls,

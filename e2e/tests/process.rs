@@ -6,6 +6,7 @@ mod process {
     pub(crate) mod definitions;
     pub(crate) mod faults;
     pub(crate) mod isolation;
+    pub(crate) mod keys;
     pub(crate) mod world;
 }
 
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         process::definitions::tests(&shared),
         process::chart::tests(&shared),
         process::isolation::tests(&shared),
+        process::keys::tests(&shared),
         process::faults::tests(&shared),
         process::changes::tests(&shared),
     ]

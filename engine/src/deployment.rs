@@ -17,7 +17,7 @@ use crate::jwt::JwtPolicy;
 use crate::lambda_authorizer::LambdaPolicy;
 use crate::reject::Reject;
 use crate::route::{Matcher, MatcherBuilder, Method, PathShape, RouteKey};
-use crate::snapshot::{self, ApiIdentity, ContentHash, Problem};
+use crate::snapshot::{self, ApiIdentity, ApiKeySource, ContentHash, Problem};
 
 /// AWS's largest body (H-SIZE-2).
 pub const PAYLOAD_BYTES: u64 = 10 * 1024 * 1024;
@@ -25,8 +25,12 @@ pub const PAYLOAD_BYTES: u64 = 10 * 1024 * 1024;
 pub const HEAD_BYTES: usize = 10_240;
 
 /// Names of behaviour in [`snapshot::Route::requires`] that this version knows.
-pub const KNOWN_BEHAVIOUR: [&str; 3] =
-    [snapshot::PARAMETER_MAPPING, snapshot::REQUIRES_USAGE_PLANS, snapshot::VPC_LINK];
+pub const KNOWN_BEHAVIOUR: [&str; 4] = [
+    snapshot::PARAMETER_MAPPING,
+    snapshot::REQUIRES_API_KEY_SOURCE,
+    snapshot::REQUIRES_USAGE_PLANS,
+    snapshot::VPC_LINK,
+];
 
 /// An API as it runs. Immutable; stages share it.
 #[derive(Debug)]
@@ -97,6 +101,8 @@ pub struct Route {
     pub authorization: Authorization,
     /// Callers are metered by a usage plan (R-KEY-6).
     pub api_key_required: bool,
+    /// Where their key is.
+    pub api_key_source: ApiKeySource,
     /// What answers.
     pub target: Target,
 }
@@ -206,6 +212,7 @@ impl Deployment {
                 source: route.source.as_str().into(),
                 authorization,
                 api_key_required: route.api_key_required,
+                api_key_source: route.api_key_source,
                 target,
             });
         }

@@ -279,6 +279,23 @@ pub struct Limits {
 /// In [`Route::requires`] of routes with `apiKeyRequired`.
 pub const REQUIRES_USAGE_PLANS: &str = "usagePlans";
 
+/// In [`Route::requires`] of routes whose API key is not in the header: an older proxy would look for it there.
+pub const REQUIRES_API_KEY_SOURCE: &str = "apiKeySource";
+
+/// Where callers have their API key (R-KEY-5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ApiKeySource {
+    /// In `x-api-key`.
+    #[default]
+    Header,
+    /// In the answer of the route's Lambda authorizer.
+    Authorizer,
+    /// Somewhere this proxy does not know.
+    #[serde(other)]
+    Unknown,
+}
+
 /// One route of a deployment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -294,6 +311,9 @@ pub struct Route {
     /// [`REQUIRES_USAGE_PLANS`] in `requires`: a proxy that cannot check keys must not serve it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub api_key_required: bool,
+    /// Where the key is, if one is required. Other sources than the header have [`REQUIRES_API_KEY_SOURCE`] in `requires`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub api_key_source: ApiKeySource,
     /// What answers.
     pub target: RouteTarget,
     /// Names of behaviour that a proxy has to know to serve this route as meant. A proxy that misses one answers 500

@@ -1,8 +1,10 @@
 //! API keys, usage plans, throttles and quotas on a running gateway (sections 14 and 15 of the REST specification).
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
+
 use serde_json::{Value, json};
 use tollgate_proxy::usage::StoreKind;
-use tollgate_testkit::{Api, Gateway, backend, echo, http};
+use tollgate_testkit::{Api, Gateway, backend, echo, http, invoked};
 
 const ALICE: &str = "alice-0123456789abcdef";
 const BOB: &str = "bob-0123456789abcdef-bob";
@@ -258,4 +260,55 @@ fn a_quota_in_a_directory_survives_crashes_and_restarts() {
     assert!((20..=50).contains(&admitted), "{admitted}");
     assert_eq!(call(&gateway, "GET /a", ALICE).1, EXCEEDED.1);
     assert_eq!(call(&start(), "GET /a", ALICE).1, EXCEEDED.1);
+}
+
+/// A function that lets everybody in, and says who it is by the header `x-who`.
+fn naming() -> Value {
+    let address = backend(|head, body| {
+        let event: Value = serde_json::from_slice(body).unwrap();
+        let who = event["headers"].as_object().unwrap().iter().find(|(name, _)| name.eq_ignore_ascii_case("x-who"));
+        let mut answer = json!({"isAuthorized": true});
+        if let Some((_, who)) = who {
+            answer["usageIdentifierKey"] = serde_json::from_str(who.as_str().unwrap()).unwrap();
+        }
+        invoked(head, &json!({"headers": {"x-result": answer.to_string()}}).to_string().into())
+    });
+    json!({
+        "source": "shop/decide",
+        "identitySource": ["$request.header.x-who"],
+        "check": {"type": "lambda", "enableSimpleResponses": true, "resultTtlInSeconds": 300, "function": {
+            "endpoint": {"type": "url", "url": format!("http://{address}")}, "functionName": "function", "payloadFormatVersion": "2.0",
+        }},
+    })
+}
+
+/// Proves R-KEY-5, R-KEY-7.
+#[test]
+fn the_key_may_come_from_the_authorizers_answer() {
+    let mut api = api(&["GET /a", "GET /b"])
+        .set("authorizers", json!({"decide": naming()}))
+        .plan("gold", &["$default"], json!({"quota": quota(2)}))
+        .key("alice", ALICE, &["gold"], &json!({}))
+        .key("bob", BOB, &["gold"], &json!({}));
+    let routes = api.deployment["routes"].as_array_mut().unwrap();
+    for route in &mut routes[..2] {
+        route["apiKeySource"] = "AUTHORIZER".into();
+        route["requires"] = json!(["usagePlans", "apiKeySource"]);
+    }
+    routes[0]["authorization"] = json!({"type": "CUSTOM", "authorizer": "decide"});
+    let gateway = serving(&api);
+    let call = |path: &str, who: &str, header: &str| {
+        let reply = gateway.call(&format!("GET {path}\nx-who: {who}\nx-api-key: {header}"));
+        (reply.status, reply.text().to_owned())
+    };
+    let alice = format!("\"{ALICE}\"");
+    assert_eq!(call("/a", &alice, BOB).0, 200);
+    // From the answer that was kept, and still Alice's.
+    assert_eq!(call("/a", &alice, BOB).0, 200);
+    assert_eq!(call("/a", &alice, BOB), (429, EXCEEDED.1.to_owned()));
+    let forbidden = (403, FORBIDDEN.1.to_owned());
+    for who in ["\"\"", "null", "7", "\"nobody-0123456789abcdef\""] {
+        assert_eq!(call("/a", who, BOB), forbidden, "the header counts nothing: {who}");
+    }
+    assert_eq!(call("/b", &alice, BOB), forbidden, "a route without an authorizer has no key");
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tollgate_engine::snapshot::{
-    self, ApiIdentity, Authorization, Authorizer, ContentHash, Deployment, REQUIRES_USAGE_PLANS, RouteTarget,
-    ServicePort, Unit,
+    self, ApiIdentity, ApiKeySource, Authorization, Authorizer, ContentHash, Deployment, REQUIRES_API_KEY_SOURCE,
+    REQUIRES_USAGE_PLANS, RouteTarget, ServicePort, Unit,
 };
 
 use crate::api::ApiPart;
@@ -49,7 +49,10 @@ impl Pieces {
         if part.api_key_required {
             requires.push(REQUIRES_USAGE_PLANS.to_owned());
         }
-        let access = (authorization, part.api_key_required);
+        if part.api_key_source != ApiKeySource::Header {
+            requires.push(REQUIRES_API_KEY_SOURCE.to_owned());
+        }
+        let access = (authorization, part.api_key_required, part.api_key_source);
         let route = route_json(namespace, name, &part.key.text, access, target, requires);
         let integration = integration.map(|(id, backend)| {
             let entry = format!("{}:{}", json(&id), json(&backend.content));
@@ -81,7 +84,7 @@ pub(crate) fn deployment(identity: &ApiIdentity, api: &ApiPart, routes: &[Placed
                     namespace,
                     placed.name,
                     &key.text,
-                    (Authorization::None, false),
+                    (Authorization::None, false, ApiKeySource::Header),
                     RouteTarget::Refused,
                     Vec::new(),
                 ),
@@ -187,18 +190,19 @@ fn other_name(name: &str, content: &impl Serialize) -> String {
     format!("{name}@{}", ContentHash::of(content))
 }
 
-/// `access`: who may call, and whether callers are metered.
+/// `access`: who may call, whether callers are metered, and where their keys are.
 fn route_json(
     namespace: &str,
     name: &str,
     key: &str,
-    access: (Authorization, bool),
+    access: (Authorization, bool, ApiKeySource),
     target: RouteTarget,
     requires: Vec<String>,
 ) -> String {
     let source = format!("{namespace}/{name}");
-    let (authorization, api_key_required) = access;
-    json(&snapshot::Route { key: key.to_owned(), source, authorization, api_key_required, target, requires })
+    let (authorization, api_key_required, api_key_source) = access;
+    let key = key.to_owned();
+    json(&snapshot::Route { key, source, authorization, api_key_required, api_key_source, target, requires })
 }
 
 fn json(value: &impl Serialize) -> String {

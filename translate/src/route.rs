@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tollgate_crds::{AuthorizationType, RouteSpec};
 use tollgate_engine::route::RouteKey;
-use tollgate_engine::snapshot::{self, Authorization, Deployment, RouteTarget};
+use tollgate_engine::snapshot::{self, ApiKeySource, Authorization, Deployment, RouteTarget};
 
 use crate::backend::{self, Backend, Place};
 use crate::outcome::Outcome;
@@ -17,6 +17,8 @@ pub(crate) struct RoutePart {
     pub(crate) key: Key,
     pub(crate) authorization: Authorization,
     pub(crate) api_key_required: bool,
+    /// Matters only when one is required.
+    pub(crate) api_key_source: ApiKeySource,
     pub(crate) integration: IntegrationUse,
     /// What `authorization` names.
     pub(crate) authorizer: Option<Arc<snapshot::Authorizer>>,
@@ -83,8 +85,11 @@ pub(crate) fn evaluate(world: &World, shared: &impl Shared, object: &ObjectRef, 
     let resolved = first_no(&authorizer.resolved, &integration.resolved);
     let value = match (integration.value, authorizer.value) {
         (Some(integration), Some((authorization, authorizer))) => {
-            let api_key_required = spec.api_key_required;
-            Some(Arc::new(RoutePart { key: key.clone(), authorization, api_key_required, integration, authorizer }))
+            let (api_key_required, key) = (spec.api_key_required, key.clone());
+            let api = ObjectRef::new(Kind::HttpApi, &object.namespace, &spec.api_ref.name);
+            let api_key_source = if api_key_required { key_source(world, &api) } else { ApiKeySource::Header };
+            let part = RoutePart { key, authorization, api_key_required, api_key_source, integration, authorizer };
+            Some(Arc::new(part))
         }
         _ => None,
     };
@@ -142,6 +147,14 @@ const AWS_TIMEOUT: u32 = 30_000;
 pub(crate) fn most_timeout(world: &World, api: &ObjectRef) -> u32 {
     let limits = world.http_api(api).and_then(|item| item.spec.limits);
     limits.and_then(|limits| limits.timeout_in_millis).map_or(AWS_TIMEOUT, i32::unsigned_abs)
+}
+
+/// Where callers of an API have their keys (R-KEY-5).
+pub(crate) fn key_source(world: &World, api: &ObjectRef) -> ApiKeySource {
+    match world.http_api(api).map(|item| item.spec.api_key_source) {
+        Some(tollgate_crds::ApiKeySource::Authorizer) => ApiKeySource::Authorizer,
+        Some(tollgate_crds::ApiKeySource::Header) | None => ApiKeySource::Header,
+    }
 }
 
 /// Names of the key's variables.
@@ -272,8 +285,9 @@ pub(crate) fn restored(deployment: &Deployment) -> BTreeMap<String, Arc<RoutePar
             }
         };
         let key = Key { text: route.key.as_str().into(), shape: shape.into() };
-        let api_key_required = route.api_key_required;
-        Some((name, Arc::new(RoutePart { key, authorization, api_key_required, integration, authorizer })))
+        let (api_key_required, api_key_source) = (route.api_key_required, route.api_key_source);
+        let part = RoutePart { key, authorization, api_key_required, api_key_source, integration, authorizer };
+        Some((name, Arc::new(part)))
     };
     deployment.routes.iter().filter_map(part).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tollgate_engine::snapshot::{Deployment, ServicePort, Stage, Unit, UnitId};
+use tollgate_engine::snapshot::{ApiKeySource, Deployment, ServicePort, Stage, Unit, UnitId};
 
 use crate::api::{ApiChanges, ApiState, Scope};
 use crate::api_id::ApiIds;
@@ -26,8 +26,8 @@ pub struct Translator {
     shared: SharedObjects,
     principals: PrincipalStates,
     documents: Documents,
-    /// The longest timeouts that APIs allow, of those that say it.
-    timeouts: BTreeMap<ObjectRef, u32>,
+    /// What APIs say to their routes: the longest timeout, and where keys come from.
+    terms: BTreeMap<ObjectRef, (u32, ApiKeySource)>,
     apis: BTreeMap<ObjectRef, ApiState>,
     /// Which API a Route, Stage or ApiDeployment belongs to.
     members: BTreeMap<ObjectRef, ObjectRef>,
@@ -53,7 +53,7 @@ impl Translator {
             shared: SharedObjects::default(),
             principals: PrincipalStates::default(),
             documents: Documents::default(),
-            timeouts: BTreeMap::new(),
+            terms: BTreeMap::new(),
             apis: BTreeMap::new(),
             members: BTreeMap::new(),
             ids: ApiIds::default(),
@@ -239,12 +239,12 @@ impl Translator {
         let own = changed.iter().filter(|object| object.kind == Kind::Route);
         let mut allowed = BTreeSet::new();
         for api in changed.iter().filter(|object| object.kind == Kind::HttpApi) {
-            let now = route::most_timeout(&self.world, api);
-            if self.timeouts.insert(api.clone(), now) != Some(now) {
+            let now = (route::most_timeout(&self.world, api), route::key_source(&self.world, api));
+            if self.terms.insert(api.clone(), now) != Some(now) {
                 allowed.insert(api.clone());
             }
             if self.world.http_api(api).is_none() {
-                self.timeouts.remove(api);
+                self.terms.remove(api);
             }
         }
         let users = users.chain(allowed.iter().flat_map(|api| self.world.referrers(api, Kind::Route)));

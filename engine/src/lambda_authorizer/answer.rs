@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::lambda::result::{Invocation, MAX_ERROR_MESSAGE, thrown_message};
 use crate::policy::{Ask, Decision, Dialect, Policy};
 use crate::reject::Reject;
+use crate::secret::Secret;
 
 /// The error message with which a function asks for 401 (H-LA-23).
 pub const UNAUTHORIZED: &str = "Unauthorized";
@@ -30,6 +31,7 @@ pub struct Answer {
     principal_id: Option<Box<str>>,
     /// The context as JSON; `None` when the function gave none.
     context: Option<Context>,
+    usage_identifier_key: Option<Secret>,
     /// Bytes that the function sent; what it costs to keep it.
     pub size: usize,
 }
@@ -72,6 +74,11 @@ impl Answer {
     /// The context as a JSON object, for format 2.0; `None` when there is none (H-EV2-26).
     pub fn context_json(&self) -> Option<&str> {
         self.context.as_ref().map(|context| &*context.json)
+    }
+
+    /// The caller's API key, for APIs whose keys come from their authorizers (R-KEY-5).
+    pub fn usage_identifier_key(&self) -> Option<&str> {
+        self.usage_identifier_key.as_ref().map(Secret::reveal)
     }
 
     /// The principal of policy mode (H-LA-25).
@@ -138,7 +145,11 @@ fn read(shape: Shape, payload: &[u8]) -> Result<Answer, String> {
             (Verdict::Policy(policy), Some(principal_id))
         }
     };
-    Ok(Answer { verdict, principal_id, context, size: payload.len() })
+    let usage_identifier_key = match answer.get("usageIdentifierKey") {
+        Some(Value::String(key)) if !key.is_empty() => Some(Secret::new(key.as_str())),
+        _ => None,
+    };
+    Ok(Answer { verdict, principal_id, context, usage_identifier_key, size: payload.len() })
 }
 
 /// The context without `claims`, which is the JWT authorizers' (H-LA-22).

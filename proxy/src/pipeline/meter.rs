@@ -1,9 +1,11 @@
 //! API key, usage plan, throttle and quota, in this order (R-PIPE-1, step 9; R-PLAN-7). What is refused consumes nothing, also not of
 //! the throttle of the route, which was asked before.
 
+use http::HeaderValue;
 use tollgate_engine::deployment::Route;
 use tollgate_engine::meter::digest;
 use tollgate_engine::reject::Reject;
+use tollgate_engine::snapshot::ApiKeySource;
 
 use super::admit::{Authorized, Matched};
 use super::{Arrived, Stop};
@@ -63,12 +65,9 @@ async fn decide(
     let (at, who) = match &claimed {
         Some((at, who)) => (*at, who.as_str()),
         None => {
-            let mut values = arrived.head.headers.get_all("x-api-key").iter();
-            let value = values.next().filter(|value| value.len() <= LONGEST_KEY).ok_or(Reject::InvalidApiKey)?;
-            if values.next().is_some() {
-                return Err(Reject::InvalidApiKey);
-            }
-            let key = gateway.plans.key(&digest(value.as_bytes())).filter(|key| key.is_live(now.unix));
+            let value = value(matched.route().api_key_source, arrived, record);
+            let value = value.filter(|value| value.len() <= LONGEST_KEY).ok_or(Reject::InvalidApiKey)?;
+            let key = gateway.plans.key(&digest(value)).filter(|key| key.is_live(now.unix));
             let key = key.ok_or(Reject::InvalidApiKey)?;
             record.api_key_id = Some(key.source.clone());
             (stage.of_key(key).ok_or(Reject::InvalidApiKey)?, &*key.source)
@@ -89,6 +88,22 @@ async fn decide(
     };
     worker.views.count_plan(&at.plan.id, counted);
     result
+}
+
+/// The value that a caller comes with (R-KEY-5, R-KEY-7).
+fn value<'a>(source: ApiKeySource, arrived: &'a Arrived, record: &'a Record) -> Option<&'a [u8]> {
+    match source {
+        ApiKeySource::Header => {
+            let mut values = arrived.head.headers.get_all("x-api-key").iter();
+            // Which of two is meant nobody knows.
+            values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
+        }
+        ApiKeySource::Authorizer => match &record.caller {
+            Some(Caller::Function(answer)) => answer.usage_identifier_key().map(str::as_bytes),
+            _ => None,
+        },
+        ApiKeySource::Unknown => None,
+    }
 }
 
 /// The bucket of one route for one customer.
