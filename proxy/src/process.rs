@@ -287,6 +287,7 @@ fn serve(args: Args, log: crate::telemetry::LogFilter) -> Result<(), ProcessErro
         proxy_protocol,
         trusted_hops,
         via,
+        wait_for_configuration: false,
         hosts: Hosts::default(),
         drain: Drain { min: min_drain.0, max: max_drain.0 },
     };

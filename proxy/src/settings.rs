@@ -31,6 +31,9 @@ pub struct Settings {
     pub trusted_hops: u8,
     /// `Via` of requests to backends (H-HTTP-12); AWS's is [`tollgate_engine::forward::DEFAULT_VIA`].
     pub via: HeaderValue,
+    /// Before the first configuration connections wait in the listener's queue. Otherwise they are answered 503 (promise P4), which tells
+    /// a balancer to go elsewhere; `tollgate dev`, whose first configuration comes at once, has no elsewhere.
+    pub wait_for_configuration: bool,
     /// Names that are answered from here instead of DNS, for `tollgate dev`.
     pub hosts: Hosts,
     /// How a stopping proxy leaves.

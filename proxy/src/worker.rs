@@ -141,6 +141,7 @@ pub(crate) fn run(start: Start) -> std::io::Result<()> {
 
 async fn work(start: Start) -> std::io::Result<()> {
     let Start { settings, listeners, mut commands, services, epoch } = start;
+    let wait = settings.wait_for_configuration;
     let metrics = Rc::new(services.metrics.worker());
     let connector = Connector::from_system(settings.hosts.clone());
     let worker = Rc::new(Worker {
@@ -162,15 +163,21 @@ async fn work(start: Start) -> std::io::Result<()> {
         let worker = Rc::clone(&worker);
         async move { worker.log.flush_in_time().await }
     });
+    let mut first = None;
+    if wait {
+        first = commands.recv().await;
+        if let Some(Command::Serve(gateway)) = &first {
+            worker.serve(Arc::clone(gateway));
+        }
+    }
     let mut accepting = Vec::new();
     for (listener, kind) in listeners {
         let listener = TcpListener::from_std(listener)?;
         accepting.push(tokio::task::spawn_local(accept(Rc::clone(&worker), listener, kind)));
     }
-    while let Some(command) = commands.recv().await {
-        match command {
-            Command::Serve(gateway) => worker.serve(gateway),
-            Command::Drain => break,
+    if !matches!(first, Some(Command::Drain)) {
+        while let Some(Command::Serve(gateway)) = commands.recv().await {
+            worker.serve(gateway);
         }
     }
     drain(&worker, &mut commands).await;

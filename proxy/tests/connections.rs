@@ -55,6 +55,22 @@ fn connections_serve_many_requests() {
 }
 
 #[test]
+fn clients_may_wait_for_the_first_configuration() {
+    let waiting = || Gateway::with(|settings| settings.wait_for_configuration = true);
+    let gateway = waiting();
+    let mut early = std::net::TcpStream::connect(gateway.address).unwrap();
+    early.write_all(format!("GET /a HTTP/1.1\r\n{HOST}\r\n").as_bytes()).unwrap();
+    early.set_read_timeout(Some(SHORT)).unwrap();
+    let nothing = early.read(&mut [0]).unwrap_err();
+    assert!(matches!(nothing.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut), "{nothing}");
+    let gateway = configured(&echoing(), gateway);
+    assert_eq!(Client::of(early).read(false).status, 200);
+    gateway.stop();
+    // It leaves when told so, configured or not.
+    waiting().stop();
+}
+
+#[test]
 fn http_1_0_clients() {
     let gateway = serving(&echoing());
     let mut client = gateway.connect();

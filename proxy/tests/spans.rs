@@ -43,6 +43,7 @@ fn traced(ratio: f64) -> (Process, mpsc::Receiver<(String, Vec<u8>)>) {
         proxy_protocol: false,
         trusted_hops: 0,
         via: tollgate_engine::forward::DEFAULT_VIA.clone(),
+        wait_for_configuration: false,
         hosts: tollgate_proxy::hosts::Hosts::default(),
         drain: Drain { min: Duration::ZERO, max: Duration::from_secs(5) },
     };

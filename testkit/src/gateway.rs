@@ -79,6 +79,7 @@ impl Gateway {
             proxy_protocol: false,
             trusted_hops: 0,
             via: tollgate_engine::forward::DEFAULT_VIA.clone(),
+            wait_for_configuration: false,
             hosts: Hosts::default(),
             drain: Drain { min: Duration::ZERO, max: Duration::from_secs(5) },
         };

@@ -37,7 +37,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Binds and starts; answers 503 until something is published.
+    /// Binds and starts; clients wait until something is published.
     ///
     /// # Errors
     ///
@@ -55,6 +55,7 @@ impl Gateway {
             proxy_protocol: false,
             trusted_hops: 0,
             via: tollgate_engine::forward::DEFAULT_VIA.clone(),
+            wait_for_configuration: true,
             hosts: hosts.clone(),
             drain: Drain { min: Duration::ZERO, max: DRAIN },
         };

@@ -208,7 +208,13 @@ impl Session {
                 self.refused_by_proxy = self.publisher.publish(&units);
                 self.units = units;
             }
-            Err(error) => problems.push(Problem::new("TooMuch", error.to_string())),
+            Err(error) => {
+                problems.push(Problem::new("TooMuch", error.to_string()));
+                if self.units.is_empty() {
+                    // Clients wait for the first configuration; let them hear that there is none.
+                    self.publisher.publish(&self.units);
+                }
+            }
         }
     }
 }
