@@ -133,3 +133,25 @@ fn the_lambda_authorizer_example_does_what_its_readme_says() {
 fn the_iam_example_does_what_its_readme_says() {
     does_what_its_readme_says("iam", 6);
 }
+
+#[test]
+fn the_jwt_example_does_what_its_readme_says() {
+    does_what_its_readme_says("jwt", 9);
+}
+
+/// An example that no test runs would rot: a new folder belongs into a test.
+#[test]
+fn every_example_is_run_by_a_test() {
+    let here = [
+        include_str!("bookstore.rs"),
+        include_str!("custom_domain.rs"),
+        include_str!("examples.rs"),
+        include_str!("usage_plans.rs"),
+    ]
+    .concat();
+    for entry in example("").read_dir().expect("the examples") {
+        let name = entry.expect("a folder").file_name().into_string().expect("UTF-8");
+        let named = [format!("\"{name}\""), format!("/{name}\"")].iter().any(|text| here.contains(text));
+        assert!(named, "examples/{name} is run by no test");
+    }
+}
