@@ -79,6 +79,19 @@ impl Node {
         Ok(archive)
     }
 
+    /// Makes an image of this machine's Redis that looks as Valkey's does to the chart. Returns the archive.
+    pub fn valkey_image(&self, name: &str) -> Result<PathBuf> {
+        let archive = self.path().join("valkey.tar");
+        let mut image = Command::new(script("image"));
+        image.arg(name).arg(&archive).arg("/usr/local/bin/valkey-server");
+        for (program, called) in [("redis-server", "valkey-server"), ("redis-cli", "valkey-cli")] {
+            let path = output(Command::new("sh").args(["-c", &format!("command -v {program}")]))?;
+            image.arg(format!("{}:/usr/local/bin/{called}", path.trim()));
+        }
+        output(&mut image)?;
+        Ok(archive)
+    }
+
     /// Imports an image, so that pods can use it.
     pub fn load(&self, archive: &Path) -> Result<()> {
         match std::env::var("TOLLGATE_E2E_LOAD") {

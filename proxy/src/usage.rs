@@ -5,12 +5,14 @@
 //!
 //! Only routes with `apiKeyRequired` come here; the others take no branch for it.
 
+mod connect;
 mod file;
 mod meters;
 mod plans;
 mod valkey;
 
+pub use connect::{StoreSettings, Topology};
 pub use meters::{Customer, StoreKind, UsageMeters};
 pub(crate) use meters::{Decision, Moment};
 pub(crate) use plans::{CompiledPlan, Plans, PlansState};
-pub use valkey::{Shared, StoreService, StoreSettings, Topology, shared};
+pub use valkey::{Shared, StoreService, shared};

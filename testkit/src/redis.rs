@@ -1,6 +1,7 @@
 //! A real Redis as a process.
 
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,12 +31,28 @@ impl Redis {
 
     /// With these arguments beside the usual ones, in which `PORT` is the port of [`Redis::address`] and the closure gets the server's directory.
     pub fn with(arguments: impl FnOnce(&std::path::Path) -> Vec<String>) -> Option<Self> {
+        Self::launch(|directory, port| {
+            let mut all: Vec<String> =
+                ["--bind", "127.0.0.1", "--appendonly", "yes", "--save", ""].map(Into::into).into();
+            all.extend(["--requirepass", REDIS_PASSWORD, "--masterauth", REDIS_PASSWORD].map(Into::into));
+            all.extend(arguments(directory).into_iter().map(|text| text.replace("PORT", &port.to_string())));
+            all.extend(["--dir".to_owned(), directory.display().to_string()]);
+            all
+        })
+    }
+
+    /// A sentinel with these lines as its configuration.
+    pub fn sentinel(lines: &[String]) -> Option<Self> {
+        Self::launch(|directory, port| {
+            let path = directory.join("sentinel.conf");
+            std::fs::write(&path, format!("port {port}\nbind 127.0.0.1\n{}\n", lines.join("\n"))).unwrap();
+            vec![path.display().to_string(), "--sentinel".to_owned()]
+        })
+    }
+
+    fn launch(arguments: impl FnOnce(&std::path::Path, u16) -> Vec<String>) -> Option<Self> {
         let (directory, address) = (tempfile::tempdir().unwrap(), address_for_a_program());
-        let mut all: Vec<String> = ["--bind", "127.0.0.1", "--appendonly", "yes", "--save", ""].map(Into::into).into();
-        all.extend(["--requirepass", REDIS_PASSWORD, "--masterauth", REDIS_PASSWORD].map(Into::into));
-        all.extend(
-            arguments(directory.path()).into_iter().map(|text| text.replace("PORT", &address.port().to_string())),
-        );
+        let all = arguments(directory.path(), address.port());
         let Ok(program) = run(&all, &directory) else {
             assert!(std::env::var_os("CI").is_none(), "redis-server is not in the path");
             println!("redis-server is not in the path: nothing is proved");
@@ -44,6 +61,22 @@ impl Redis {
         let mut redis = Self { program, arguments: all, address, directory };
         redis.wait();
         Some(redis)
+    }
+
+    /// The answer to a command of words, as the protocol has it but for the end of its last line. Without TLS.
+    pub fn command(&self, words: &str) -> String {
+        // A server that becomes a primary cuts its clients off; then the command is sent again.
+        (0..100).find_map(|_| self.try_command(words).ok()).expect("the server answers")
+    }
+
+    fn try_command(&self, words: &str) -> std::io::Result<String> {
+        let stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(AMPLE))?;
+        // A server without a password minds.
+        write!(&stream, "AUTH {REDIS_PASSWORD}\r\n{words}\r\n")?;
+        let mut reader = BufReader::new(&stream);
+        answer(&mut reader)?;
+        Ok(answer(&mut reader)?.trim_end().to_owned())
     }
 
     fn wait(&mut self) {
@@ -73,9 +106,32 @@ impl Redis {
     }
 }
 
+/// One answer of the protocol RESP2, whole.
+fn answer(from: &mut impl BufRead) -> std::io::Result<String> {
+    let mut text = String::new();
+    if from.read_line(&mut text)? == 0 {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    let length = text[1..].trim_end().parse::<i64>().unwrap_or(-1);
+    match text.as_bytes()[0] {
+        b'$' if length >= 0 => {
+            let mut bytes = vec![0; usize::try_from(length).unwrap() + 2];
+            from.read_exact(&mut bytes)?;
+            text.push_str(std::str::from_utf8(&bytes).unwrap());
+        }
+        b'*' => {
+            for _ in 0..length {
+                text.push_str(&answer(from)?);
+            }
+        }
+        _ => {}
+    }
+    Ok(text)
+}
+
 fn run(arguments: &[String], directory: &tempfile::TempDir) -> std::io::Result<Child> {
     let mut command = Command::new("redis-server");
-    command.args(arguments).arg("--dir").arg(directory.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+    command.args(arguments).current_dir(directory.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
 
 impl Drop for Redis {

@@ -84,8 +84,14 @@ readinessProbe:
   failureThreshold: 2
 {{- end }}
 
+{{- define "tollgate.valkeyImage" -}}
+{{- with .Values.usageStore.valkey.image }}
+{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag }}{{ end }}
+{{- end }}
+{{- end }}
+
 {{- /* Where and with what a pod runs; .part is the values of the component. */ -}}
-{{- define "tollgate.scheduling" -}}
+{{- define "tollgate.placement" -}}
 {{- with .part.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -104,6 +110,10 @@ imagePullSecrets:
   - name: {{ . }}
   {{- end }}
 {{- end }}
+{{- end }}
+
+{{- define "tollgate.scheduling" -}}
+{{- include "tollgate.placement" . }}
 topologySpreadConstraints:
   {{- range $key := list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
   - topologyKey: {{ $key }}

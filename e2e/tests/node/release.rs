@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use tollgate_e2e::{Answer, Load, Plan, Request, Targets, eventually, root, suite};
+use tollgate_e2e::{Answer, Load, Node, Plan, Request, Targets, eventually, root, suite};
 use tollgate_testkit::Console;
 
 use crate::Shared;
@@ -16,6 +16,8 @@ use crate::Shared;
 pub(crate) const PROGRAMS: [&str; 3] = ["tollgate", "tollgate-controller", "tollgate-proxy"];
 
 pub(crate) const NAMESPACE: &str = "tollgate-system";
+/// The chart's default; there is no registry here.
+const VALKEY: &str = "docker.io/valkey/valkey:8.1";
 /// As the example and the chart name it.
 const REPOSITORY: &str = "ghcr.io/tollgate/tollgate";
 const OURS: &str = "tollgate.dev/v1alpha1";
@@ -32,6 +34,7 @@ pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
         suite::test("release::the_readmes_lines_print_what_they_say", shared, readmes),
         suite::test("release::kubectl_tells_the_truth", shared, kubectl),
         suite::test("release::proxies_have_no_rights", shared, no_rights),
+        suite::test("release::proxies_share_a_quota", shared, shared_quota),
         suite::test("release::upgrade_rollback_and_drain_lose_no_request", shared, no_request_lost),
     ]
 }
@@ -49,6 +52,7 @@ pub(crate) async fn installed(shared: &Shared) -> Result<()> {
     }
     let archive = node.tollgate_image(&image())?;
     node.load(&archive)?;
+    node.load(&node.valkey_image(VALKEY)?)?;
     let enforce = json!({"pod-security.kubernetes.io/enforce": "restricted"});
     let namespace =
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": enforce}});
@@ -60,7 +64,13 @@ pub(crate) async fn installed(shared: &Shared) -> Result<()> {
 fn helm(shared: &Shared, command: &str, values: &[&str]) -> Result<()> {
     let chart = root().join("charts/tollgate").display().to_string();
     let mut args = vec![command, "tollgate", &chart, "-n", NAMESPACE, "--wait", "--timeout", "2m"];
-    let ours = ["proxy.service.type=NodePort", "proxy.drain.minSeconds=2", "proxy.drain.maxSeconds=10"];
+    let ours = [
+        "proxy.service.type=NodePort",
+        "proxy.drain.minSeconds=2",
+        "proxy.drain.maxSeconds=10",
+        // There is no StorageClass.
+        "usageStore.valkey.persistence.enabled=false",
+    ];
     for value in ours.iter().chain(values) {
         args.extend(["--set", value]);
     }
@@ -193,6 +203,81 @@ async fn no_rights(shared: &Shared) -> Result<()> {
         let api_token = |mount: &Value| mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount";
         ensure!(!mounts.into_iter().flatten().any(api_token), "a proxy holds a token for the API: {pod}");
     }
+    Ok(())
+}
+
+/// Both proxies together admit exactly the quota, also when the store is killed meanwhile.
+async fn shared_quota(shared: &Shared) -> Result<()> {
+    const LIMIT: usize = 40;
+    example_applied(shared).await?;
+    let cluster = shared.cluster();
+    let bookstore = |kind: &str, name: &str, spec: Value| json!({"apiVersion": OURS, "kind": kind, "metadata": {"name": name}, "spec": spec});
+    let plan = json!({"failureMode": "Closed", "apiStages": [{"stageRef": {"name": "default"}}],
+        "quota": {"limit": LIMIT, "period": "MONTH"}});
+    let value = "a-customer-of-the-bookstore";
+    let secret =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "customer"}, "stringData": {"key": value}});
+    cluster.apply("bookstore", secret).await?;
+    cluster.apply("bookstore", bookstore("UsagePlan", "metered", plan)).await?;
+    let key = json!({"usagePlanRefs": [{"name": "metered"}], "valueFrom": {"secretKeyRef": {"name": "customer", "key": "key"}}});
+    cluster.apply("bookstore", bookstore("ApiKey", "customer", key)).await?;
+    let route = json!({"apiRef": {"name": "bookstore"}, "routeKey": "GET /metered", "apiKeyRequired": true,
+        "integration": {"service": {"name": "catalog", "port": 80, "path": "/shelves"}}});
+    cluster.apply("bookstore", bookstore("Route", "metered", route)).await?;
+    cluster.kubectl(&[
+        "-n",
+        "bookstore",
+        "wait",
+        "--for=condition=Ready",
+        "route/metered",
+        "usageplan/metered",
+        "apikey/customer",
+        "--timeout=60s",
+    ])?;
+
+    let front = front(shared).await?;
+    let ask = async || Request::get("/metered").host(BOOKSTORE).header("x-api-key", value).send(front).await;
+    let mut admitted = 0;
+    for _ in 0..LIMIT / 2 {
+        admitted += usize::from(ask().await?.status == 200);
+    }
+    ensure!(admitted > 0, "nothing passes");
+    // The container starts again on the volume of its pod.
+    let pod = cluster.get("v1", "Pod", NAMESPACE, "tollgate-valkey-0").await?;
+    let restarts = |pod: &Value| pod.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_u64);
+    let before = restarts(&pod).context("the store's pod has no container")?;
+    let id = pod.pointer("/status/containerStatuses/0/containerID").and_then(Value::as_str).context("no id")?;
+    if Node::is_own() {
+        let id = id.trim_start_matches("containerd://");
+        shared.node().ctr(&["task", "kill", "-s", "SIGKILL", id])?;
+        eventually("the store to be started again", async || {
+            let pod = cluster.get("v1", "Pod", NAMESPACE, "tollgate-valkey-0").await?;
+            ensure!(restarts(&pod) > Some(before), "{}", pod["status"]);
+            Ok(())
+        })
+        .await?;
+    }
+    // A proxy gives back what it leased and did not use after two seconds; so whoever is refused asks again.
+    eventually("the whole quota to be used", async || {
+        for _ in 0..LIMIT {
+            admitted += usize::from(ask().await?.status == 200);
+        }
+        ensure!(admitted >= LIMIT, "{admitted} of {LIMIT}");
+        Ok(())
+    })
+    .await?;
+    // One proxy may have served it all before the other found the store again.
+    eventually("both proxies to know that it is used up", async || {
+        for _ in 0..10 {
+            let answer = ask().await?;
+            admitted += usize::from(answer.status == 200);
+            answer.expect(429)?;
+        }
+        Ok(())
+    })
+    .await?;
+    ensure!(admitted == LIMIT, "{admitted} of {LIMIT}");
+    cluster.kubectl(&["-n", "bookstore", "delete", "route/metered", "apikey/customer", "usageplan/metered"])?;
     Ok(())
 }
 

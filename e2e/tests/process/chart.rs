@@ -23,6 +23,18 @@ const EVERYTHING: &[&str] = &[
     "controller.watchNamespaces={default,kube-public}",
     "imagePullSecrets={registry}",
     "crds.keep=false",
+    "usageStore.passwordSecret.name=store",
+    "usageStore.valkey.appendfsync=everysec",
+    "usageStore.valkey.persistence.storageClass=fast",
+    "usageStore.valkey.from[0].podSelector.matchLabels.app=backup",
+];
+/// Another store than the chart's own.
+const EXTERNAL: &[&str] = &[
+    "usageStore.mode=external",
+    "usageStore.external.urls={rediss://a.example:6379,rediss://b.example:6379}",
+    "usageStore.external.topology=cluster",
+    "usageStore.external.caSecret.name=store-ca",
+    "usageStore.passwordSecret.name=store",
 ];
 
 pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
@@ -30,6 +42,7 @@ pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
         suite::test("chart::lints_strictly", shared, async |_: &Shared| {
             chart::helm(&["lint", "--strict"], &[])?;
             chart::helm(&["lint", "--strict"], EVERYTHING)?;
+            chart::helm(&["lint", "--strict"], EXTERNAL)?;
             Ok(())
         }),
         suite::test("chart::unknown_and_wrong_values_are_refused", shared, refusals),
@@ -38,12 +51,23 @@ pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
         suite::test("chart::a_proxy_may_do_nothing", shared, proxies_may_do_nothing),
         suite::test("chart::a_controller_may_no_more_than_it_does", shared, controllers_may_no_more_than_they_do),
         suite::test("chart::a_controller_creates_secrets_of_keys_only", shared, only_secrets_of_keys),
+        suite::test("chart::proxies_find_the_store_of_usage_plans", shared, usage_stores),
+        suite::test("chart::alerts_are_of_the_namespace", shared, alerts),
         suite::test("chart::addresses_say_https_where_tls_is_served", shared, schemes),
     ]
 }
 
 async fn refusals(_: &Shared) -> Result<()> {
-    for wrong in ["proxy.servce.type=NodePort", "accountId=12", "proxy.service.type=Gateway", "controller.replicas=0"] {
+    for wrong in [
+        "proxy.servce.type=NodePort",
+        "accountId=12",
+        "proxy.service.type=Gateway",
+        "controller.replicas=0",
+        "usageStore.mode=redis",
+        "usageStore.mode=external",
+        "usageStore.external.urls={redis://:password@store}",
+        "usageStore.valkey.appendfsync=no",
+    ] {
         let refused = chart::render("refused", &[wrong]);
         ensure!(refused.is_err(), "{wrong} was taken");
     }
@@ -52,13 +76,14 @@ async fn refusals(_: &Shared) -> Result<()> {
 
 async fn applied(shared: &Shared) -> Result<()> {
     let cluster = shared.plane().cluster();
-    for values in [&[][..], EVERYTHING] {
+    for (values, stores) in [(&[][..], true), (EVERYTHING, true), (EXTERNAL, false)] {
         let namespace = cluster.namespace("chart").await?;
         let applied = cluster.apply_yaml(&namespace, &chart::render(&namespace, values)?).await?;
         let kinds: BTreeSet<&str> = applied.iter().filter_map(|object| object["kind"].as_str()).collect();
         for kind in ["CustomResourceDefinition", "Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget"] {
             ensure!(kinds.contains(kind), "no {kind} among {kinds:?}");
         }
+        ensure!(kinds.contains("StatefulSet") == stores, "{values:?} make {kinds:?}");
     }
     Ok(())
 }
@@ -71,7 +96,7 @@ async fn restricted(shared: &Shared) -> Result<()> {
         .apply("", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": enforce}}))
         .await?;
     let applied = cluster.apply_yaml(&namespace, &chart::render(&namespace, EVERYTHING)?).await?;
-    let deployments = applied.iter().filter(|object| object["kind"] == "Deployment");
+    let deployments = applied.iter().filter(|object| object["kind"] == "Deployment" || object["kind"] == "StatefulSet");
     for deployment in deployments {
         let template = &deployment["spec"]["template"];
         let mut pod = json!({
@@ -193,6 +218,34 @@ async fn only_secrets_of_keys(shared: &Shared) -> Result<()> {
         *secret.pointer_mut(path).context("the path exists")? = wrong;
         ensure!(create(secret).is_err(), "{path} was not checked");
     }
+    Ok(())
+}
+
+async fn usage_stores(_: &Shared) -> Result<()> {
+    let own = chart::render("stores", &[])?;
+    ensure!(
+        own.contains("--usage-store=redis://stores-valkey.stores.svc:6379"),
+        "proxies do not know the chart's own store"
+    );
+    let external = chart::render("stores", EXTERNAL)?;
+    for argument in [
+        "--usage-store=rediss://a.example:6379,rediss://b.example:6379",
+        "--usage-store-topology=cluster",
+        "--usage-store-ca=/etc/tollgate/usage-store/ca/ca.crt",
+        "--usage-store-password-file=/etc/tollgate/usage-store/password/password",
+    ] {
+        ensure!(external.contains(argument), "{argument} is missing");
+    }
+    let none = chart::render("stores", &["usageStore.mode=none", "usageStore.passwordSecret.name=store"])?;
+    ensure!(!none.contains("usage-store") && !none.contains("valkey"), "proxies are told of a store that there is not");
+    Ok(())
+}
+
+/// The kind is unknown to the API server; `proxy/tests/alerts.rs` has promtool check the rules themselves.
+async fn alerts(_: &Shared) -> Result<()> {
+    let rules = chart::render("alerts", &["metrics.prometheusRule.enabled=true"])?;
+    ensure!(rules.contains(r#"expr: tollgate_usage_store_up{namespace="alerts"} == 0"#), "{rules}");
+    ensure!(!rules.contains(r#"namespace="NAMESPACE""#), "the namespace is not put in");
     Ok(())
 }
 

@@ -12,6 +12,8 @@ const BUCKETS: &[f64] = &[0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
 pub struct UsageStoreMetrics {
     /// 1 while it answers.
     pub up: IntGauge,
+    /// Attempts to connect, by `result`: `ok`, `failed`.
+    pub connects: IntCounterVec,
     /// Calls, by `result`: `ok`, `failed`.
     pub calls: IntCounterVec,
     /// How long calls took.
@@ -30,6 +32,12 @@ impl UsageStoreMetrics {
     pub(super) fn new(to: &Maker<'_>) -> Self {
         Self {
             up: to.int_gauge("usage_store_up", "1 while the store of usage plans answers."),
+            connects: to.counter_vec(
+                "usage_store_connects_total",
+                "Tries to reach the store.",
+                "result",
+                &["ok", "failed"],
+            ),
             calls: to.counter_vec("usage_store_calls_total", "Calls of the store.", "result", &["ok", "failed"]),
             seconds: to.histogram("usage_store_seconds", "How long calls of the store of usage plans took.", BUCKETS),
             leases: to.counter_vec(

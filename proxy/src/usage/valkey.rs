@@ -12,16 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::cluster::ClusterClient;
-use redis::cluster_async::ClusterConnection;
-use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult, Script};
+use redis::aio::ConnectionLike;
+use redis::{RedisError, RedisResult, Script};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tollgate_engine::meter::{Ask, Batching, Grant, QuotaGrant, RateGrant};
 use tracing::{info, warn};
 
+use super::connect::{CONNECT, Link, StoreSettings, connect};
 use super::meters::{Customer, Entry, lock};
 use crate::metrics::UsageStoreMetrics;
 
@@ -34,11 +32,7 @@ const BATCHING: Batching = Batching { tokens_us: 1.25e6, quota_us: 1.25e6, dry_u
 const IDLE_US: f64 = 2e6;
 /// Customers in one call. A script holds up everybody else.
 const MAX_CUSTOMERS: usize = 256;
-/// A call that takes longer has failed.
-const PATIENCE: Duration = Duration::from_millis(250);
-/// To connect.
-const CONNECT: Duration = Duration::from_secs(2);
-/// Pauses between attempts to connect: from, to. Each is stretched by up to its own length, so that proxies do not come back as one.
+/// Pauses between attempts to connect: the first, the longest. Each is stretched by up to its own length.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 /// Requests for leases that wait for the next call.
 const QUEUE: usize = 65_536;
@@ -48,48 +42,6 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const TAGS: u32 = 16;
 /// Arguments of the script for each customer, and numbers of its answer.
 const ANSWERS: usize = 5;
-
-/// Where the store is.
-#[derive(Clone, Debug)]
-pub struct StoreSettings {
-    /// `redis://` or `rediss://` URLs: one, or several nodes of a cluster or sentinels.
-    pub urls: Vec<String>,
-    /// What the URLs are.
-    pub topology: Topology,
-    /// Instead of one in the URLs.
-    pub password: Option<String>,
-    /// PEM certificates to trust instead of the system's.
-    pub ca: Option<Vec<u8>>,
-}
-
-/// How the store is laid out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Topology {
-    /// One server, or one address that always leads to the primary.
-    Single,
-    /// A cluster.
-    Cluster,
-    /// Sentinels that know the primary of this name.
-    Sentinel(String),
-}
-
-/// Why a text is no topology.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a layout of a store: write single, cluster or sentinel:NAME")]
-pub struct TopologyError(String);
-
-impl std::str::FromStr for Topology {
-    type Err = TopologyError;
-
-    fn from_str(text: &str) -> Result<Self, TopologyError> {
-        match text.split_once(':') {
-            None if text == "single" => Ok(Self::Single),
-            None if text == "cluster" => Ok(Self::Cluster),
-            Some(("sentinel", name)) if !name.is_empty() => Ok(Self::Sentinel(name.to_owned())),
-            _ => Err(TopologyError(text.to_owned())),
-        }
-    }
-}
 
 /// The way to the store, for [`UsageMeters`](super::UsageMeters).
 #[derive(Debug)]
@@ -159,35 +111,34 @@ pub fn shared(settings: StoreSettings, metrics: &crate::metrics::Metrics) -> (Sh
 /// Whose account is asked for what.
 type Asked = (Arc<Entry>, Ask);
 
-enum Link {
-    One(MultiplexedConnection),
-    Cluster(Box<ClusterConnection>),
-}
-
 impl StoreService {
     /// Connects, serves, and connects again, until the proxy ends.
     pub async fn run(mut self) {
-        let mut pause = PAUSE.0;
+        let mut failures = 0;
         loop {
-            let ended = match tokio::time::timeout(CONNECT, self.connect()).await {
-                Ok(Ok(mut link)) => {
+            let connected = match tokio::time::timeout(CONNECT, connect(&self.settings)).await {
+                Ok(connected) => connected.map_err(|error| error.to_string()),
+                Err(_) => Err("no connection in time".to_owned()),
+            };
+            let result = if connected.is_ok() { "ok" } else { "failed" };
+            self.metrics.connects.with_label_values(&[result]).inc();
+            let ended = match connected {
+                Ok(mut link) => {
                     info!("usage plans share their counts");
-                    pause = PAUSE.0;
                     self.tell(false);
-                    let error = self.serve(&mut link).await;
+                    let error = self.serve(&mut link, &mut failures).await;
                     self.tell(true);
                     match error {
                         Some(error) => error.to_string(),
                         None => return,
                     }
                 }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "no connection in time".to_owned(),
+                Err(error) => error,
             };
             warn!(error = ended, "the store of usage plans is away: plans fall back to their failureMode");
             self.forget_asks();
-            tokio::time::sleep(pause + pause.mul_f64(fastrand::f64())).await;
-            pause = (pause * 2).min(PAUSE.1);
+            tokio::time::sleep(pause(failures, fastrand::f64())).await;
+            failures = failures.saturating_add(1);
             // Whoever asked meanwhile does not wait.
             self.forget_asks();
         }
@@ -210,45 +161,11 @@ impl StoreService {
         }
     }
 
-    async fn connect(&self) -> RedisResult<Link> {
-        let StoreSettings { urls, topology, password, ca } = &self.settings;
-        let tls = redis::TlsCertificates { client_tls: None, root_cert: ca.clone() };
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(PATIENCE));
-        let node = |url: &String| -> RedisResult<ConnectionInfo> {
-            let info = url.as_str().into_connection_info()?;
-            let Some(password) = password else { return Ok(info) };
-            let redis = info.redis_settings().clone().set_password(password);
-            Ok(info.set_redis_settings(redis))
-        };
-        let nodes = urls.iter().map(node).collect::<RedisResult<Vec<ConnectionInfo>>>()?;
-        match topology {
-            Topology::Single => {
-                let first = nodes.into_iter().next();
-                let first = first.ok_or_else(|| RedisError::from((redis::ErrorKind::InvalidClientConfig, "no URL")))?;
-                let client = if ca.is_some() { Client::build_with_tls(first, tls)? } else { Client::open(first)? };
-                Ok(Link::One(client.get_multiplexed_async_connection_with_config(&config).await?))
-            }
-            Topology::Cluster => {
-                let mut builder = ClusterClient::builder(nodes).connection_timeout(CONNECT).response_timeout(PATIENCE);
-                if ca.is_some() {
-                    builder = builder.certs(tls);
-                }
-                Ok(Link::Cluster(Box::new(builder.build()?.get_async_connection().await?)))
-            }
-            Topology::Sentinel(name) => {
-                let settings = nodes.first().map(|node| node.redis_settings().clone());
-                let info =
-                    settings.map(|settings| SentinelNodeConnectionInfo::default().set_redis_connection_info(settings));
-                let mut client = SentinelClient::build(nodes, name.clone(), info, SentinelServerType::Master)?;
-                Ok(Link::One(client.get_async_connection_with_config(&config).await?))
-            }
-        }
-    }
-
-    /// Serves until the store fails, or the proxy ends (`None`).
-    async fn serve(&mut self, link: &mut Link) -> Option<RedisError> {
-        let mut ticks = tokio::time::interval(TICK);
+    /// Serves until the store fails, or the proxy ends (`None`). A call that succeeds ends a row of `failures`.
+    async fn serve(&mut self, link: &mut Link, failures: &mut u32) -> Option<RedisError> {
+        // Proxies that come back together do not renew their leases together.
+        let first = tokio::time::Instant::now() + TICK.mul_f64(fastrand::f64());
+        let mut ticks = tokio::time::interval_at(first, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut urgent = Vec::new();
         loop {
@@ -278,6 +195,7 @@ impl StoreService {
                 if let Err(error) = self.call(link, part).await {
                     return Some(error);
                 }
+                *failures = 0;
             }
             if let Some(done) = done {
                 // Nobody waits any more when this fails.
@@ -439,6 +357,14 @@ impl StoreService {
     }
 }
 
+/// How long to wait before the next attempt, after so many failed ones in a row. `random`, from 0 to 1, keeps proxies from coming back
+/// as one: they spread over as much time as they wait at least.
+fn pause(failures: u32, random: f64) -> Duration {
+    let (first, longest) = PAUSE;
+    let base = first.saturating_mul(2_u32.saturating_pow(failures)).min(longest);
+    base + base.mul_f64(random)
+}
+
 #[expect(clippy::cast_precision_loss, reason = "the script keeps times below 1e15")]
 fn grant(ask: &Ask, answer: &[i64]) -> Grant {
     let count = |index: usize| u32::try_from(answer[index]).unwrap_or(0);
@@ -468,4 +394,25 @@ pub(super) fn now_us(epoch: &OnceLock<Instant>) -> f64 {
 fn unix_seconds() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_spread_proxies() {
+        let milliseconds = |failures, random| pause(failures, random).as_millis();
+        assert_eq!((milliseconds(0, 0.0), milliseconds(0, 1.0)), (100, 200));
+        assert_eq!((milliseconds(2, 0.0), milliseconds(2, 0.5)), (400, 600));
+        for failures in [5, 31, 32, u32::MAX] {
+            assert_eq!((milliseconds(failures, 0.0), milliseconds(failures, 1.0)), (3000, 6000));
+        }
+        // A thousand proxies whose store is away: however their chances fall, no tenth of a second brings more than one in thirty back.
+        let mut back = [0; 61];
+        for proxy in 0..1000_u32 {
+            back[usize::try_from(milliseconds(9, f64::from(proxy) / 1000.0) / 100).unwrap()] += 1;
+        }
+        assert!(back.iter().all(|count| *count <= 34), "{back:?}");
+    }
 }

@@ -12,6 +12,7 @@ const COMPILE: &[Need] = &[("cc", "build-essential"), ("c++", "build-essential")
 const PROCESS: &[Need] =
     &[("curl", "curl"), ("openssl", "openssl"), ("git", "git"), ("ip", "iproute2"), ("unshare", "util-linux")];
 const AWS: &[Need] = &[("python3", "python3-venv"), ("chromium", "chromium")];
+const NODE: &[Need] = &[("redis-server", "redis-server"), ("redis-cli", "redis-tools")];
 const UNIT: &[Need] = &[("redis-server", "redis-server"), ("promtool", "prometheus")];
 
 /// What a whole run fills at most, measured: builds 13 GiB, fuzz targets 3, the node's images and logs 1, and some room.
@@ -37,6 +38,9 @@ pub(super) fn prepare(level: Level, no_install: bool) -> Result<()> {
         }
         needs.extend(PROCESS);
         kubernetes()?;
+    }
+    if level == Level::Node {
+        needs.extend(NODE);
     }
     if level == Level::Aws {
         if !cfg!(target_os = "linux") {

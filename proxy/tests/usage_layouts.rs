@@ -1,0 +1,255 @@
+//! The store of usage plans as one server with TLS, as a cluster, and behind sentinels: real `redis-server`s (in the path; without it these
+//! tests say so and prove nothing).
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tollgate_proxy::metrics::Metrics;
+use tollgate_proxy::usage::{StoreKind, StoreSettings, Topology, shared};
+use tollgate_testkit::{Api, Authority, Gateway, Issued, REDIS_PASSWORD, Redis, backend, echo, http};
+
+/// Long enough for the slowest machine; nothing waits this long unless it fails.
+const AMPLE: Duration = Duration::from_secs(60);
+
+struct Proxy {
+    gateway: Gateway,
+    metrics: Metrics,
+    _task: tokio::runtime::Runtime,
+}
+
+impl Proxy {
+    fn start(settings: StoreSettings, api: &Api) -> Self {
+        let metrics = Metrics::new();
+        let (store, service) = shared(settings, &metrics);
+        let task = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        task.spawn(service.run());
+        let mut gateway = Gateway::with_store(StoreKind::Shared(store), |_| {});
+        gateway.publish(&api.units());
+        Self { gateway, metrics, _task: task }
+    }
+
+    fn up(settings: StoreSettings, api: &Api) -> Self {
+        let proxy = Self::start(settings, api);
+        proxy.wait("tollgate_usage_store_up", |up| up > 0.0);
+        proxy
+    }
+
+    fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics.encode();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    fn wait(&self, series: &str, until: impl Fn(f64) -> bool) {
+        let begun = Instant::now();
+        while !until(self.metric(series)) {
+            assert!(begun.elapsed() < AMPLE, "{series} stays at {}", self.metric(series));
+            std::thread::yield_now();
+        }
+    }
+
+    fn ask(&self, key: usize) -> u16 {
+        self.gateway.call(&format!("GET /a\nx-api-key: {}", value(key))).status
+    }
+}
+
+fn value(key: usize) -> String {
+    format!("customer-{key:04}-0123456789")
+}
+
+fn api(keys: usize, plan: Value) -> Api {
+    let mut metered = http(&format!("http://{}/", backend(echo)));
+    metered["route"] = json!({"apiKeyRequired": true, "requires": ["usagePlans"]});
+    let mut api = Api::new(&[("GET /a", metered)]).plan("gold", &["$default"], plan);
+    for key in 0..keys {
+        api = api.key(&format!("k{key}"), &value(key), &["gold"], &json!({}));
+    }
+    api
+}
+
+fn quota(limit: usize) -> Value {
+    json!({"quota": {"limit": limit, "period": "MONTH"}, "failureMode": "Closed"})
+}
+
+fn settings(url: String, topology: Topology) -> StoreSettings {
+    StoreSettings { urls: vec![url], topology, password: Some(REDIS_PASSWORD.into()), ca: None }
+}
+
+/// How many of so many requests of each customer pass, sent through the proxies in turn.
+fn admitted(proxies: &[Proxy], keys: usize, requests: usize) -> Vec<usize> {
+    let passes = |key| (0..requests).filter(|n| proxies[n % proxies.len()].ask(key) == 200).count();
+    (0..keys).map(passes).collect()
+}
+
+/// Nobody holds anything any more.
+fn all_given_back(proxies: &[Proxy]) {
+    for proxy in proxies {
+        proxy.wait("tollgate_usage_customers_leased", |customers| customers < 1.0);
+    }
+}
+
+fn write(directory: &Path, issued: &Issued, ca: &str) {
+    for (name, text) in [("server.crt", &*issued.certificate), ("server.key", &*issued.key), ("ca.crt", ca)] {
+        std::fs::write(directory.join(name), text).unwrap();
+    }
+}
+
+fn with_tls(authority: &Authority) -> Option<Redis> {
+    Redis::with(|directory| {
+        write(directory, &authority.server(&["localhost", "127.0.0.1"]), &authority.pem);
+        let file = |name: &str| directory.join(name).display().to_string();
+        let tls = ["--port", "0", "--tls-port", "PORT", "--tls-auth-clients", "no"].map(String::from);
+        let files =
+            [("--tls-cert-file", "server.crt"), ("--tls-key-file", "server.key"), ("--tls-ca-cert-file", "ca.crt")];
+        tls.into_iter().chain(files.into_iter().flat_map(|(option, name)| [option.to_owned(), file(name)])).collect()
+    })
+}
+
+#[test]
+fn a_server_with_tls_and_password() {
+    let authority = Authority::new("The store's authority");
+    let Some(redis) = with_tls(&authority) else { return };
+    let api = api(1, quota(10));
+    let right = StoreSettings {
+        ca: Some(authority.pem.clone().into_bytes()),
+        ..settings(format!("rediss://{}", redis.address), Topology::Single)
+    };
+    let proxies = [Proxy::up(right.clone(), &api), Proxy::up(right.clone(), &api)];
+    assert_eq!(admitted(&proxies, 1, 20), [10]);
+
+    let stranger = Authority::new("Somebody else");
+    for (wrong, why) in [
+        (StoreSettings { ca: Some(stranger.pem.into_bytes()), ..right.clone() }, "another authority"),
+        (StoreSettings { ca: None, ..right.clone() }, "public authorities"),
+        (StoreSettings { password: Some("guess".into()), ..right.clone() }, "another password"),
+        (StoreSettings { password: None, ..right.clone() }, "no password"),
+        (StoreSettings { urls: vec![format!("redis://{}", redis.address)], ..right }, "no TLS"),
+    ] {
+        let proxy = Proxy::start(wrong, &api);
+        proxy.wait("tollgate_usage_store_connects_total{result=\"failed\"}", |tries| tries > 0.0);
+        assert!(proxy.metric("tollgate_usage_store_up") < 1.0, "{why}");
+        assert_eq!(proxy.ask(0), 503, "{why}");
+    }
+}
+
+#[test]
+fn a_cluster() {
+    let node = |_: usize| {
+        let bus = tollgate_testkit::address_for_a_program().port().to_string();
+        let text =
+            ["--port", "PORT", "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port"];
+        let redis = Redis::with(|_| text.map(String::from).into_iter().chain([bus.clone()]).collect())?;
+        Some((redis, bus))
+    };
+    let Some(mut nodes) = (0..3).map(node).collect::<Option<Vec<_>>>() else { return };
+    for (number, (redis, _)) in nodes.iter().enumerate() {
+        let slots = ["0 5460", "5461 10922", "10923 16383"][number];
+        assert_eq!(redis.command(&format!("CLUSTER ADDSLOTSRANGE {slots}")), "+OK");
+        assert_eq!(redis.command(&format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1)), "+OK");
+    }
+    for (redis, bus) in &nodes[1..] {
+        assert_eq!(nodes[0].0.command(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", redis.address.port())), "+OK");
+    }
+    let begun = Instant::now();
+    let agree = |redis: &Redis| {
+        let info = redis.command("CLUSTER INFO");
+        info.contains("cluster_state:ok") && info.contains("cluster_size:3")
+    };
+    while !nodes.iter().all(|(redis, _)| agree(redis)) {
+        assert!(begun.elapsed() < AMPLE, "the nodes make no cluster");
+        std::thread::yield_now();
+    }
+    let api = api(24, quota(6));
+    let way = || settings(format!("redis://{}", nodes[0].0.address), Topology::Cluster);
+    let proxies = [Proxy::up(way(), &api), Proxy::up(way(), &api)];
+    assert_eq!(admitted(&proxies, 24, 12), [6; 24]);
+    for (redis, _) in &nodes {
+        assert_ne!(redis.command("DBSIZE"), ":0", "customers lie on every node");
+    }
+    all_given_back(&proxies);
+    // A node that starts again has its customers still.
+    nodes[2].0.kill();
+    nodes[2].0.resume();
+    for proxy in &proxies {
+        let begun = Instant::now();
+        while (0..24).any(|key| proxy.ask(key) != 429) {
+            assert!(begun.elapsed() < AMPLE, "the proxy does not find the cluster again");
+        }
+    }
+}
+
+struct Sentinels {
+    primary: Redis,
+    replica: Redis,
+    sentinel: Redis,
+}
+
+/// A primary, its replica and a sentinel that watches them, which has a password of its own or not.
+fn sentinels(password: bool) -> Option<Sentinels> {
+    let primary = Redis::start()?;
+    let of = primary.address;
+    let replica = Redis::with(|_| {
+        let of = of.port().to_string();
+        ["--port", "PORT", "--replicaof", "127.0.0.1", &of].map(String::from).into()
+    })?;
+    let begun = Instant::now();
+    while !primary.command("INFO replication").contains("state=online") {
+        assert!(begun.elapsed() < AMPLE, "there is no replica");
+        std::thread::yield_now();
+    }
+    let mut lines = vec![
+        format!("sentinel monitor main 127.0.0.1 {} 1", of.port()),
+        format!("sentinel auth-pass main {REDIS_PASSWORD}"),
+        "sentinel down-after-milliseconds main 1000".to_owned(),
+        "sentinel failover-timeout main 5000".to_owned(),
+    ];
+    if password {
+        lines.push(format!("requirepass {REDIS_PASSWORD}"));
+    }
+    let sentinel = Redis::sentinel(&lines)?;
+    let begun = Instant::now();
+    while !sentinel.command("SENTINEL REPLICAS main").contains(&replica.address.port().to_string()) {
+        assert!(begun.elapsed() < AMPLE, "the sentinel does not find the replica");
+        std::thread::yield_now();
+    }
+    Some(Sentinels { primary, replica, sentinel })
+}
+
+#[test]
+fn sentinels_lead_to_the_primary() {
+    for password in [true, false] {
+        let Some(servers) = sentinels(password) else { return };
+        let api = api(2, quota(20));
+        let way = || settings(format!("redis://{}", servers.sentinel.address), Topology::Sentinel("main".into()));
+        let proxies = [Proxy::up(way(), &api), Proxy::up(way(), &api)];
+        assert_eq!(admitted(&proxies, 2, 8), [8; 2]);
+        all_given_back(&proxies);
+        let begun = Instant::now();
+        // The replica has heard of everything.
+        let offset = |redis: &Redis, name: &str| {
+            let info = redis.command("INFO replication");
+            info.split_once(name).and_then(|(_, rest)| rest.split("\r\n").next()).map(str::to_owned)
+        };
+        while offset(&servers.primary, "master_repl_offset:") != offset(&servers.replica, "slave_repl_offset:") {
+            assert!(begun.elapsed() < AMPLE, "the replica does not follow");
+        }
+        assert_eq!(servers.sentinel.command("SENTINEL FAILOVER main"), "+OK");
+        while !servers.replica.command("ROLE").contains("master") {
+            assert!(begun.elapsed() < AMPLE, "the replica does not take over");
+            std::thread::yield_now();
+        }
+        // Until the sentinel says the new name and the old primary refuses to write, some get 503.
+        let mut passed = 0;
+        while passed < 12 {
+            assert!(begun.elapsed() < AMPLE, "{passed} of 12 passed after the failover");
+            passed += proxies.iter().filter(|proxy| proxy.ask(0) == 200).count();
+        }
+        assert_eq!(passed, 12);
+        for proxy in &proxies {
+            assert_ne!(proxy.ask(0), 200, "not one more");
+        }
+    }
+}
