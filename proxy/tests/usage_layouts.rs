@@ -114,7 +114,7 @@ fn a_server_with_tls_and_password() {
     let Some(redis) = with_tls(&authority) else { return };
     let api = api(1, quota(10));
     let right = StoreSettings {
-        ca: Some(authority.pem.clone().into_bytes()),
+        ca: Some(authority.pem.into_bytes()),
         ..settings(format!("rediss://{}", redis.address), Topology::Single)
     };
     let proxies = [Proxy::up(right.clone(), &api), Proxy::up(right.clone(), &api)];
