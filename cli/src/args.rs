@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use k8s_openapi::jiff::civil::Date;
 
 use crate::backend::args::BackendArgs;
 
@@ -70,6 +71,10 @@ pub enum Command {
     /// API keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Prints what customers of a UsagePlan used, day by day, as AWS's GetUsage does
+    ///
+    /// Asks the cluster with kubectl, and reads status.usage of the plan.
+    Usage(UsageArgs),
     /// Runs a backend for examples and tests: an echo service, a function, a token issuer
     Backend(BackendArgs),
     /// Prints the custom resource definitions, for `kubectl apply --server-side -f -`
@@ -136,6 +141,41 @@ pub struct KeysImportArgs {
     /// Prints nothing when there are warnings
     #[arg(long)]
     pub fail_on_warnings: bool,
+}
+
+/// What `tollgate usage` is told.
+#[derive(Debug, clap::Args)]
+pub struct UsageArgs {
+    /// The UsagePlan
+    #[arg(value_name = "PLAN")]
+    pub plan: String,
+    /// Its namespace; kubectl's own unless given
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+    /// Only this ApiKey
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
+    /// First day; the first that is known unless given
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub from: Option<Date>,
+    /// Last day; the last that is known unless given
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub to: Option<Date>,
+    /// How to print it
+    #[arg(long, short, value_enum, default_value_t = UsageForm::Json)]
+    pub output: UsageForm,
+    /// Reads the plan from a file instead of asking kubectl; - for standard input
+    #[arg(long, short, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// How to print usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum UsageForm {
+    /// The shape of AWS's GetUsage
+    Json,
+    /// One line for each day and customer
+    Csv,
 }
 
 fn plan_name(text: &str) -> Result<(String, String), String> {

@@ -17,6 +17,7 @@ pub mod load;
 pub mod openapi;
 pub mod problem;
 pub mod report;
+pub mod usage;
 pub mod verdicts;
 
 use args::{Args, Command, KeysCommand, Output};
@@ -50,6 +51,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Import(args) => finish(&openapi::import(&args)),
         Command::Export(args) => finish(&openapi::export(&args)),
         Command::Keys(KeysCommand::Import(args)) => finish(&keys::run(&args)),
+        Command::Usage(args) => finish(&usage::run(&args)),
         Command::Backend(args) => exit(backend::run(&args)),
         Command::Crds => {
             print(&crds());

@@ -122,7 +122,7 @@ fn observe(object: &Object) -> Option<Observed> {
         Object::HttpApi(o) => with_status(metadata, o.status.as_ref()),
         Object::Integration(o) => with_status(metadata, o.status.as_ref()),
         Object::Authorizer(o) => with_status(metadata, o.status.as_ref()),
-        Object::UsagePlan(o) => with_status(metadata, o.status.as_ref()),
+        Object::UsagePlan(o) => with_status(metadata, o.status.as_ref().map(|status| &status.common)),
         Object::ApiKey(o) => with_status(metadata, o.status.as_ref()),
         Object::VpcLink(o) => with_status(metadata, o.status.as_ref()),
         Object::DomainName(o) => with_status(metadata, o.status.as_ref()),

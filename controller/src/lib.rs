@@ -29,6 +29,7 @@ mod run;
 pub mod shared;
 pub mod status;
 pub mod telemetry;
+pub mod usage;
 pub mod watch;
 
 pub use args::{Args, Settings};

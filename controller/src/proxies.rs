@@ -11,11 +11,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tollgate_engine::snapshot::{AuthorizerReport, ContentHash, Problem, Report, ReportAnswer, UnitId};
+use tollgate_engine::snapshot::{
+    AuthorizerReport, ContentHash, PlanUsage, Problem, Report, ReportAnswer, UnitId, UsageReport,
+};
 
 use tollgate_translate::Requirement;
 
 use crate::feed::{Fleet, index};
+use crate::usage;
 
 /// Proxies of one fleet that are kept; more are not counted.
 const MAX_PROXIES: usize = 2048;
@@ -98,6 +101,12 @@ impl Proxies {
         authorizers
     }
 
+    /// What customers of plans have used, by plan.
+    pub fn usage(&self) -> BTreeMap<String, PlanUsage> {
+        let all = self.fleets.iter().flat_map(|fleet| fleet.proxies.values());
+        usage::together(all.filter_map(|proxy| proxy.usage.as_ref()))
+    }
+
     /// How many proxies are known, ready or not.
     pub fn known(&self, fleet: Fleet) -> usize {
         self.fleets[index(fleet)].proxies.len()
@@ -129,6 +138,8 @@ struct Proxy {
     ahead: HashMap<UnitId, Option<ContentHash>>,
     problems: BTreeMap<UnitId, Vec<Problem>>,
     authorizers: Vec<AuthorizerReport>,
+    /// As it said last.
+    usage: Option<UsageReport>,
 }
 
 impl History {
@@ -194,7 +205,7 @@ impl FleetProxies {
         }
     }
 
-    fn report(&mut self, report: Report, now: Instant) -> (ReportAnswer, Effect) {
+    fn report(&mut self, mut report: Report, now: Instant) -> (ReportAnswer, Effect) {
         if report.leaving {
             let known = self.proxies.remove(&report.proxy).is_some();
             return (ReportAnswer::default(), if known { Effect::Everything } else { Effect::Nothing });
@@ -213,6 +224,9 @@ impl FleetProxies {
         proxy.ready = report.ready;
         proxy.authorizers.clone_from(&report.authorizers);
         proxy.authorizers.truncate(MAX_PROBLEMS);
+        if let Some(usage) = report.usage.take() {
+            proxy.usage = Some(usage::bounded(usage));
+        }
         let problems_changed = proxy.take(&report, &self.units);
         let effect = if everything || problems_changed {
             Effect::Everything
@@ -256,6 +270,7 @@ impl Proxy {
             ahead: HashMap::new(),
             problems: BTreeMap::new(),
             authorizers: Vec::new(),
+            usage: None,
         }
     }
 
@@ -357,6 +372,7 @@ mod tests {
                 .collect(),
             gone: vec![],
             authorizers: vec![],
+            usage: None,
         }
     }
 

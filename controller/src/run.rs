@@ -28,7 +28,7 @@ use crate::history::{self, Records};
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
 use crate::shared::Fleets;
-use crate::{Settings, generated, lease, referenced, status, telemetry, watch as watches};
+use crate::{Settings, generated, lease, referenced, status, telemetry, usage, watch as watches};
 
 /// Messages between the watches and the owner of the world; when it is full, the watches wait.
 const MESSAGES: usize = 1024;
@@ -123,6 +123,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         metrics.status.clone(),
     );
     tokio::spawn(writer.run(leader.clone()));
+    tokio::spawn(usage::run(client.clone(), Arc::clone(&fleets), leader.clone()));
     tokio::spawn(history::writer::run(client.clone(), records, board, leader));
     tokio::spawn(expire(Arc::clone(&fleets), proxy_timeout));
 

@@ -207,6 +207,7 @@ async fn reports_are_counted() {
         units: vec![UnitReport { id: id.clone(), hash, problems: vec![] }],
         gone: vec![],
         authorizers: vec![],
+        usage: None,
     };
     for (full, resend) in [(false, true), (true, false)] {
         report.full = full;

@@ -97,6 +97,7 @@ fn report(full: bool, revision: u32) -> Report {
         units: vec![UnitReport { id: unit(), hash: ContentHash::of(&revision), problems: vec![] }],
         gone: vec![],
         authorizers: vec![],
+        usage: None,
     }
 }
 

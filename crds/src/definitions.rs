@@ -112,6 +112,8 @@ fn columns(kind: &str) -> Vec<CustomResourceColumnDefinition> {
             ("Burst", "string", ".spec.throttle.burstLimit"),
             ("Quota", "string", ".spec.quota.limit"),
             ("Period", "string", ".spec.quota.period"),
+            ("Used", "integer", ".status.usage.used"),
+            ("Customers", "integer", ".status.usage.customers"),
         ],
         "ApiKey" => &[("Enabled", "boolean", ".spec.enabled"), ("Customer", "string", ".spec.customerId")],
         "VpcLink" => &[("Balancing", "string", ".spec.loadBalancing.algorithm")],

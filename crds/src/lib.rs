@@ -20,6 +20,7 @@ mod schema;
 mod stage;
 mod status;
 mod usage_plan;
+mod usage_status;
 pub mod validate;
 mod vpc_link;
 
@@ -44,6 +45,7 @@ pub use route::{AuthorizationType, Route, RouteSpec};
 pub use stage::{AccessLogSettings, RouteSettings, Stage, StageSpec};
 pub use status::{DataPlane, Status};
 pub use usage_plan::{FailureMode, PlanQuota, PlanStage, PlanThrottle, QuotaPeriod, UsagePlan, UsagePlanSpec};
+pub use usage_status::{CustomerUsage, PlanUsageStatus, UsagePlanStatus};
 pub use vpc_link::{
     Algorithm, HealthCheck, LinkLimits, LinkedService, LoadBalancing, OutlierDetection, VpcLink, VpcLinkRef,
     VpcLinkSpec,

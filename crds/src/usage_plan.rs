@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::rules;
-use crate::{LocalRef, Status};
+use crate::{LocalRef, UsagePlanStatus};
 
 /// A tier: its stages, and the limits of each key in it.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -16,7 +16,7 @@ use crate::{LocalRef, Status};
     version = "v1alpha1",
     kind = "UsagePlan",
     namespaced,
-    status = "Status",
+    status = "UsagePlanStatus",
     derive = "PartialEq",
     category = "tollgate",
     shortname = "plan",

@@ -78,7 +78,6 @@ fn what_http_apis_have_not_is_refused() {
         ("policy", http_api(r#""policy": {}"#)),
         ("minimumCompressionSize", http_api(r#""minimumCompressionSize": 0"#)),
         ("endpointType", http_api(r#""endpointType": "EDGE""#)),
-        ("apiKeySource", http_api(r#""apiKeySource": "HEADER""#)),
         ("canarySettings", stage(r#""canarySettings": {}"#)),
         ("cacheCluster", stage(r#""cacheCluster": {}"#)),
         ("tracingEnabled", stage(r#""tracingEnabled": true"#)),

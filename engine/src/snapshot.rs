@@ -14,6 +14,7 @@
 mod domain;
 mod link;
 mod plans;
+mod usage;
 
 pub use link::{Balance, HealthCheck, Link, LinkName, OutlierDetection};
 
@@ -29,6 +30,7 @@ pub use domain::{
     ApiMapping, Certificate, Domain, DomainTarget, HeaderMatch, MutualTls, PrivateKey, RoutingMode, RoutingRule,
 };
 pub use plans::{ApiKey, FailureMode, KeyShard, Plan, PlanQuota, PlanStage, PlanThrottle, QuotaPeriod};
+pub use usage::{KeyUsage, PlanUsage, UsageReport};
 
 /// The version of these types. Raised only when an older reader could not do the right thing by ignoring what it
 /// does not know; a proxy refuses a feed whose [`Line::Hello`] has a higher one and keeps what it serves.
@@ -804,6 +806,9 @@ pub struct Report {
     /// What is wrong at run time with authorizers (keys that cannot be fetched), all of it each time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authorizers: Vec<AuthorizerReport>,
+    /// What customers of plans have used; not with every report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageReport>,
 }
 
 /// The answer to a [`Report`].

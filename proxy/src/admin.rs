@@ -26,6 +26,7 @@ use tracing::{debug, info};
 use crate::feed::View;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
+use crate::usage::UsageMeters;
 
 /// Connections at a time: probes, a scraper or two, a person.
 const MAX_CONNECTIONS: usize = 64;
@@ -51,6 +52,8 @@ pub struct AdminParts {
     pub readiness: Readiness,
     /// For `/config`.
     pub view: watch::Receiver<View>,
+    /// For `/usage`.
+    pub usage: UsageMeters,
     /// For `/loglevel`.
     pub log: Arc<dyn LogControl>,
 }
@@ -148,11 +151,12 @@ async fn answer(parts: &AdminParts, request: Request<Incoming>) -> Result<Respon
         },
         "/metrics" if get => typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", parts.metrics.encode()),
         "/config" if get => config_answer(parts, request.uri().query()),
+        "/usage" if get => usage_answer(parts, request.uri().query()).await,
         "/loglevel" if get => text(StatusCode::OK, &parts.log.current()),
         "/loglevel" if request.method() == Method::PUT => change_log(parts, request).await,
         "/loglevel" => not_allowed("GET, HEAD, PUT"),
-        "/livez" | "/readyz" | "/metrics" | "/config" => not_allowed("GET, HEAD"),
-        _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /metrics, /config and /loglevel"),
+        "/livez" | "/readyz" | "/metrics" | "/config" | "/usage" => not_allowed("GET, HEAD"),
+        _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /metrics, /config, /usage and /loglevel"),
     })
 }
 
@@ -168,6 +172,19 @@ fn config_answer(parts: &AdminParts, query: Option<&str>) -> Response<Full<Bytes
         },
     };
     typed(StatusCode::OK, "application/json", format!("{json:#}\n"))
+}
+
+/// What customers of usage plans have used in the present periods, or with `?plan=NAMESPACE/NAME` those of one.
+async fn usage_answer(parts: &AdminParts, query: Option<&str>) -> Response<Full<Bytes>> {
+    let usage = parts.usage.clone();
+    let Ok(mut report) = tokio::task::spawn_blocking(move || usage.report_now()).await else {
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "usage could not be counted");
+    };
+    if let Some(plan) = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("plan="))) {
+        report.plans.retain(|usage| usage.plan == plan);
+    }
+    let json = serde_json::to_string_pretty(&report).expect("a report has string keys only");
+    typed(StatusCode::OK, "application/json", format!("{json}\n"))
 }
 
 async fn change_log(parts: &AdminParts, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -238,6 +255,7 @@ mod tests {
             metrics: Metrics::new(),
             readiness: readiness.clone(),
             view: watch::Sender::new(View::default()).subscribe(),
+            usage: UsageMeters::new(crate::usage::StoreKind::Memory),
             log: Arc::new(Log(Mutex::new("info".into()))),
         };
         let admin = Admin::start("127.0.0.1:0".parse().unwrap(), parts).unwrap();

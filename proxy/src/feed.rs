@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::state::Store;
 use crate::units::{Batch, Publisher, UnitSet};
+use crate::usage::UsageMeters;
 use backoff::Backoff;
 use report::Reporter;
 
@@ -100,6 +101,8 @@ pub struct FeedParts {
     pub readiness: Readiness,
     /// Asked for what is wrong with keys.
     pub jwks: Jwks,
+    /// Asked for what customers have used.
+    pub usage: UsageMeters,
     /// Where the last good set is kept.
     pub store: Option<Store>,
     /// Counts.

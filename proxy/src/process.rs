@@ -111,7 +111,8 @@ pub struct Process {
     access_log: AccessLog,
     /// Says nothing; its other end is dropped when every span is sent or given up.
     spans_sent: mpsc::Receiver<Infallible>,
-    usage: UsageMeters,
+    /// What customers of usage plans have used.
+    pub usage: UsageMeters,
     /// Counts of everything.
     pub metrics: Metrics,
     /// Whether traffic should come.
@@ -313,6 +314,7 @@ fn serve(args: Args, log: crate::telemetry::LogFilter) -> Result<(), ProcessErro
         publisher: process.publisher(),
         readiness: process.readiness.clone(),
         jwks: process.jwks.clone(),
+        usage: process.usage.clone(),
         store,
         metrics: process.metrics.clone(),
     };
@@ -321,6 +323,7 @@ fn serve(args: Args, log: crate::telemetry::LogFilter) -> Result<(), ProcessErro
         metrics: process.metrics.clone(),
         readiness: process.readiness.clone(),
         view: feed.view(),
+        usage: process.usage.clone(),
         log: Arc::new(log),
     };
     // It answers until the process ends, also while the proxy drains.

@@ -9,6 +9,7 @@ mod connect;
 mod file;
 mod meters;
 mod plans;
+mod report;
 mod valkey;
 
 pub use connect::{StoreSettings, Topology};

@@ -75,6 +75,7 @@ impl Gateway {
                 metrics: process.metrics.clone(),
                 readiness: process.readiness.clone(),
                 view: view.subscribe(),
+                usage: process.usage.clone(),
                 log: Arc::new(log),
             };
             let hint = "stop the program that uses the address, or choose another with --admin";

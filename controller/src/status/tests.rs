@@ -54,6 +54,7 @@ fn report(n: u32, units: Vec<UnitReport>) -> Report {
         units,
         gone: vec![],
         authorizers: vec![],
+        usage: None,
     }
 }
 

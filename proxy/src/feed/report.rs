@@ -9,17 +9,20 @@ use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
-use tollgate_engine::snapshot::{AuthorizerReport, Report, ReportAnswer, UnitId, UnitReport};
+use tokio::time::{Instant, timeout};
+use tollgate_engine::snapshot::{AuthorizerReport, Report, ReportAnswer, UnitId, UnitReport, UsageReport};
 use tracing::debug;
 
 use super::{Controller, FeedParts, FeedSettings, Transport, View};
 use crate::jwks::Jwks;
 use crate::metrics::ControlMetrics;
 use crate::readiness::Readiness;
+use crate::usage::UsageMeters;
 
 /// Without news. Controllers count a proxy as gone after a few of these.
 const EVERY: Duration = Duration::from_secs(5);
+/// Counts of usage are told not more often.
+const USAGE_EVERY: Duration = Duration::from_secs(15);
 /// A controller that takes longer is asked again with the next report.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// A leaving proxy waits no longer for anyone.
@@ -42,6 +45,7 @@ struct Inner {
     fleet: String,
     readiness: Readiness,
     jwks: Jwks,
+    usage: UsageMeters,
     metrics: ControlMetrics,
     left: AtomicBool,
 }
@@ -54,6 +58,7 @@ impl Reporter {
             fleet: settings.fleet.clone(),
             readiness: parts.readiness.clone(),
             jwks: parts.jwks.clone(),
+            usage: parts.usage.clone(),
             metrics: parts.metrics.control().clone(),
             left: AtomicBool::new(false),
         };
@@ -80,9 +85,13 @@ impl Reporter {
     /// Keeps one controller informed.
     async fn tell<T: Transport>(self, transport: Arc<T>, controller: Controller, mut view: watch::Receiver<View>) {
         let mut answered: Option<Reports> = None;
+        let mut used_told: Option<Instant> = None;
         while !self.inner.left.load(Ordering::Acquire) {
             let reports = Arc::clone(&view.borrow_and_update().reports);
-            let report = self.compose(&reports, answered.as_ref());
+            let mut report = self.compose(&reports, answered.as_ref());
+            if used_told.is_none_or(|told| told.elapsed() >= USAGE_EVERY) {
+                report.usage = self.usage().await;
+            }
             match self.send(&*transport, &controller, &report, TIME_LIMIT).await {
                 Ok(answer) if answer.resend && !report.full => {
                     answered = None;
@@ -90,7 +99,10 @@ impl Reporter {
                 }
                 // Sent in full and still not known: it will say so again next time.
                 Ok(answer) if answer.resend => answered = None,
-                Ok(_) => answered = Some(reports),
+                Ok(_) => {
+                    answered = Some(reports);
+                    used_told = report.usage.is_some().then(Instant::now).or(used_told);
+                }
                 // What arrived is not known; unchanged units are told again rather than missed.
                 Err(why) => debug!(controller = %controller.address, error = why, "report was not taken"),
             }
@@ -157,7 +169,14 @@ impl Reporter {
             units: Vec::new(),
             gone: Vec::new(),
             authorizers: Vec::new(),
+            usage: None,
         }
+    }
+
+    /// Beside this thread, since there may be very many customers.
+    async fn usage(&self) -> Option<UsageReport> {
+        let usage = self.inner.usage.clone();
+        tokio::task::spawn_blocking(move || usage.report_now()).await.ok().filter(|report| !report.plans.is_empty())
     }
 
     fn authorizers(&self) -> Vec<AuthorizerReport> {

@@ -115,6 +115,7 @@ fn bench(store: Option<Store>) -> Bench {
         publisher: Arc::clone(&recorder) as Arc<dyn Publisher>,
         readiness: readiness.clone(),
         jwks: Jwks::new(&metrics).0,
+        usage: UsageMeters::new(crate::usage::StoreKind::Memory),
         store,
         metrics: metrics.clone(),
     };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 use tokio::sync::Notify;
-use tollgate_engine::meter::{Account, Batching, Held, Meter, Outcome, Terms};
+use tollgate_engine::meter::{Account, Batching, Held, Meter, Outcome, Terms, Window};
 use tollgate_engine::snapshot::FailureMode;
 
 use super::file::Journal;
@@ -337,6 +337,29 @@ impl UsageMeters {
         Some((quota.limit_in(window).saturating_sub(used), window.end - now.unix))
     }
 
+    /// Whether the counts are those of all proxies.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self.0.store, StoreKind::Shared(_))
+    }
+
+    /// Tells of every customer with a quota: the present window, requests used in it, and requests that it allows.
+    pub(super) fn each_quota(&self, unix: i64, mut each: impl FnMut(&Customer, Window, u64, u64)) {
+        for part in &self.0.parts {
+            // Copied, so that requests wait for no other customer.
+            let entries: Vec<Arc<Entry>> = lock(part).iter().map(Arc::clone).collect();
+            for entry in entries.iter().filter(|entry| entry.customer.route.is_empty()) {
+                let state = *lock(&entry.state);
+                let Some(quota) = state.terms.quota else { continue };
+                let window = quota.period.window(unix);
+                let used = match &self.0.store {
+                    StoreKind::Shared(_) => state.meter.used_in(window),
+                    StoreKind::Memory | StoreKind::File(_) => state.used_in(window),
+                };
+                each(&entry.customer, window, used, quota.limit_in(window));
+            }
+        }
+    }
+
     /// The customer's entry, made if there is none; `None` when there are too many.
     fn entry(&self, named: Named<'_>) -> Option<Arc<Entry>> {
         let hash = hash(named.plan, named.who, named.route);
@@ -497,7 +520,7 @@ fn decision(outcome: Outcome) -> Decision {
 }
 
 impl State {
-    fn used_in(&self, window: tollgate_engine::meter::Window) -> u64 {
+    fn used_in(&self, window: Window) -> u64 {
         let (start, used) = self.account.quota();
         if start == window.start { used.saturating_sub(self.meter.held().quota) } else { 0 }
     }
