@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redis::aio::ConnectionLike;
-use redis::{RedisError, RedisResult, Script};
+use redis::{RedisError, RedisResult, Script, ScriptInvocation};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tollgate_engine::meter::{Ask, Batching, Grant, QuotaGrant, RateGrant};
@@ -330,23 +330,7 @@ impl StoreService {
     async fn invoke(&self, connection: &mut impl ConnectionLike, asks: &[Asked]) -> RedisResult<Vec<i64>> {
         let mut call = self.script.prepare_invoke();
         for (entry, ask) in asks {
-            call.key(key(&entry.customer));
-            let rate = ask.rate.map_or([0.0; 5], |ask| {
-                let (interval, burst) = (ask.rate.interval_us(), f64::from(ask.rate.burst()));
-                [interval, burst, f64::from(ask.give_back), f64::from(ask.want), ask.ahead_us]
-            });
-            rate.iter().for_each(|number| {
-                call.arg(number.to_string());
-            });
-            match ask.quota {
-                Some(ask) => {
-                    call.arg(ask.window.start).arg(ask.window.end).arg(ask.limit);
-                    call.arg(ask.give_back).arg(ask.owed).arg(ask.want);
-                }
-                None => {
-                    call.arg(-1).arg(0).arg(0).arg(0).arg(0).arg(0);
-                }
-            }
+            add(&mut call, &entry.customer, ask);
         }
         let answers: Vec<i64> = call.invoke_async(connection).await?;
         if answers.len() == asks.len() * ANSWERS {
@@ -363,6 +347,27 @@ fn pause(failures: u32, random: f64) -> Duration {
     let (first, longest) = PAUSE;
     let base = first.saturating_mul(2_u32.saturating_pow(failures)).min(longest);
     base + base.mul_f64(random)
+}
+
+/// Adds a customer to a call of the script.
+fn add(call: &mut ScriptInvocation<'_>, customer: &Customer, ask: &Ask) {
+    call.key(key(customer));
+    let rate = ask.rate.map_or([0.0; 5], |ask| {
+        let (interval, burst) = (ask.rate.interval_us(), f64::from(ask.rate.burst()));
+        [interval, burst, f64::from(ask.give_back), f64::from(ask.want), ask.ahead_us]
+    });
+    rate.iter().for_each(|number| {
+        call.arg(number.to_string());
+    });
+    match ask.quota {
+        Some(ask) => {
+            call.arg(ask.window.start).arg(ask.window.end).arg(ask.limit);
+            call.arg(ask.give_back).arg(ask.owed).arg(ask.want);
+        }
+        None => {
+            call.arg(-1).arg(0).arg(0).arg(0).arg(0).arg(0);
+        }
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "the script keeps times below 1e15")]
@@ -397,22 +402,4 @@ fn unix_seconds() -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_and_spread_proxies() {
-        let milliseconds = |failures, random| pause(failures, random).as_millis();
-        assert_eq!((milliseconds(0, 0.0), milliseconds(0, 1.0)), (100, 200));
-        assert_eq!((milliseconds(2, 0.0), milliseconds(2, 0.5)), (400, 600));
-        for failures in [5, 31, 32, u32::MAX] {
-            assert_eq!((milliseconds(failures, 0.0), milliseconds(failures, 1.0)), (3000, 6000));
-        }
-        // A thousand proxies whose store is away: however their chances fall, no tenth of a second brings more than one in thirty back.
-        let mut back = [0; 61];
-        for proxy in 0..1000_u32 {
-            back[usize::try_from(milliseconds(9, f64::from(proxy) / 1000.0) / 100).unwrap()] += 1;
-        }
-        assert!(back.iter().all(|count| *count <= 34), "{back:?}");
-    }
-}
+mod tests;
