@@ -110,6 +110,15 @@ impl Gateway {
         self.server.as_ref().unwrap().publisher().publish(&self.units)
     }
 
+    /// Publishes one unit more, or instead of the one with its name, as the feed would: all others stay what they are.
+    pub fn put(&mut self, unit: &Unit) -> Vec<UnitReport> {
+        let mut batch = Batch::new(false);
+        let (id, hash) = named(unit);
+        batch.put(id, Held { hash, unit: unit.clone(), bytes: 1 }).unwrap();
+        self.units = self.units.apply(batch).unwrap();
+        self.server.as_ref().unwrap().publisher().publish(&self.units)
+    }
+
     pub fn connect(&self) -> Client {
         Client::connect(self.address)
     }

@@ -7,7 +7,7 @@ port=$1 backend=$2 scenario=$3
 objects=$BENCH_RUN/objects
 rm -rf "$objects" "$BENCH_RUN/state" && mkdir -p "$objects"
 
-authorization="" access_log="" throttle=""
+authorization="" access_log="" throttle="" metered=""
 LOG='{"requestId":"$context.requestId","ip":"$context.identity.sourceIp","method":"$context.httpMethod","path":"$context.path","routeKey":"$context.routeKey","status":$context.status,"protocol":"$context.protocol","length":$context.responseLength,"latency":$context.responseLatency,"backend":"$context.integrationLatency","time":"$context.requestTime","agent":"$context.identity.userAgent"}'
 with_log() { access_log="  accessLogSettings: {format: '$LOG'}"; }
 with_throttle() { throttle="  defaultRouteSettings: {throttlingRateLimit: 1000000, throttlingBurstLimit: 1000000}"; }
@@ -17,6 +17,7 @@ case $scenario in
   jwtcache) [ -n "${TOLLGATE_JWKS:-}" ] || exit 3; authorization="  authorizationType: JWT
   authorizerRef: {name: tokens}" ;;
   ratelimit) with_throttle ;;
+  metered) metered=yes ;;
   obs) with_log ;;
   routes:*) routes=$BENCH_DATA/routes-${scenario#routes:}.txt ;;
   full:*) routes=$BENCH_DATA/routes-${scenario#full:}.txt; with_log; with_throttle ;;
@@ -80,7 +81,32 @@ if [ -n "$routes" ]; then
   # The harness's first request, before it looks for a path of its own.
   case $scenario in full:*) route ready "GET /ready" > "$objects/ready.yaml" ;; esac
 else
+  # The harness's first request has no key.
+  [ -z "$metered" ] || { route ready "GET /ready"; authorization="  apiKeyRequired: true"; } > "$objects/ready.yaml"
   route all '$default' > "$objects/routes.yaml"
+fi
+if [ -n "$metered" ]; then
+  cat > "$objects/plan.yaml" <<'Y'
+apiVersion: tollgate.dev/v1alpha1
+kind: UsagePlan
+metadata: {name: bench}
+spec:
+  throttle: {rateLimit: 1000000, burstLimit: 1000000}
+  quota: {limit: 1000000000, period: MONTH}
+  apiStages: [{stageRef: {name: bench}}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: customer}
+stringData: {key: bench-customer-0123456789}
+---
+apiVersion: tollgate.dev/v1alpha1
+kind: ApiKey
+metadata: {name: customer}
+spec:
+  valueFrom: {secretKeyRef: {name: customer, key: key}}
+  usagePlanRefs: [{name: bench}]
+Y
 fi
 
 # Each reload adds a route, as a user's kubectl would.
