@@ -102,7 +102,8 @@ impl Server {
     fn put(&self, revision: u64, name: &str) -> (UnitId, ContentHash) {
         let service = ServicePort { namespace: "a".into(), name: name.into(), port: 80 };
         let id = UnitId::endpoints(&service);
-        let json = serde_json::to_string(&Unit::Endpoints(Endpoints { service, endpoints: vec![] })).unwrap();
+        let json =
+            serde_json::to_string(&Unit::Endpoints(Endpoints { service, endpoints: vec![], protocol: None })).unwrap();
         let hash = ContentHash::of_json(json.as_bytes());
         self.fleets.published(Fleet::Public, revision, &[(id.clone(), Some(hash.clone()))]);
         self.hub.publish(Fleet::Public, revision, vec![(id.clone(), Some(hub::publish(&id, &hash, &json)))]);

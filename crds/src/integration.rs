@@ -53,6 +53,10 @@ use crate::{LocalRef, Status, VpcLinkRef};
         "tls needs a URI that starts with https://: change http.uri, or remove tls",
     ),
     (
+        "!has(self.protocolVersion) || !(has(self.lambda) || has(self.aws))",
+        "protocolVersion is for the targets service and http: remove protocolVersion",
+    ),
+    (
         "!has(self.vpcLinkRef) || has(self.service)",
         "vpcLinkRef is for the target service: remove vpcLinkRef, or name a service that the link opens",
     ),
@@ -101,6 +105,10 @@ pub struct IntegrationSpec {
     /// The VpcLink that opens the service, whose Service is then one of the link's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpc_link_ref: Option<VpcLinkRef>,
+    /// HTTP2 for backends of gRPC and others that speak HTTP/2: with TLS it is agreed on in the handshake (ALPN), else it is assumed. When
+    /// absent, the appProtocol of the Service's port decides (kubernetes.io/h2c and grpc mean HTTP2), and HTTP1 is the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol_version: Option<ProtocolVersion>,
 }
 
 /// Names in a rule of the keys of parameter mappings that belong to the gateway or to one connection (H-MAP-4).
@@ -157,6 +165,7 @@ impl Default for IntegrationSpec {
             request_parameters: BTreeMap::new(),
             response_parameters: BTreeMap::new(),
             vpc_link_ref: None,
+            protocol_version: None,
         }
     }
 }
@@ -322,6 +331,14 @@ pub struct LambdaService {
 pub enum IntegrationType {
     AwsProxy,
     HttpProxy,
+}
+
+/// Which HTTP a backend is called with, as load balancers of AWS name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ProtocolVersion {
+    Http1,
+    Http2,
 }
 
 /// A method towards a backend.

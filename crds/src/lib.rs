@@ -37,7 +37,7 @@ pub use http_api::{
 };
 pub use integration::{
     AwsSubtype, AwsTarget, CaKind, CaRef, HttpTarget, Integration, IntegrationSpec, IntegrationType, LambdaService,
-    LambdaTarget, Method, PayloadFormatVersion, ServiceTarget, Tls,
+    LambdaTarget, Method, PayloadFormatVersion, ProtocolVersion, ServiceTarget, Tls,
 };
 pub use principal::{AccessKeySource, Principal, PrincipalSpec};
 pub use reference::{ApiKind, ApiRef, LocalRef};

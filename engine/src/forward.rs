@@ -9,7 +9,10 @@ mod hop;
 use std::cell::OnceCell;
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, TRANSFER_ENCODING, VIA};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, FORWARDED, HOST,
+    LOCATION, SET_COOKIE, TE, TRANSFER_ENCODING, VIA, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::ip::IpText;
@@ -76,6 +79,8 @@ pub struct Onward<'a> {
     pub via: &'a HeaderValue,
     /// The request has no body: `Content-Length: 0` is sent (H-HTTP-9).
     pub empty_body: bool,
+    /// Client and backend both speak HTTP/2: trailers pass, and with them the client's `TE: trailers`, which gRPC servers ask for.
+    pub trailers: bool,
 }
 
 /// Turns a client's headers into those of the request to an HTTP backend (H-HTTP-9, H-HTTP-10, H-HTTP-17, H-VPC-7).
@@ -91,7 +96,11 @@ pub fn request_headers(headers: &mut HeaderMap, onward: &Onward<'_>) {
         direct_forwarded(onward)
     };
     if found.any(Found::HOP_BY_HOP) {
+        let te = onward.trailers && found.any(Found::TE) && hop::takes_trailers(headers);
         hop::remove_hop_by_hop(headers, found);
+        if te {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
     }
     if found.any(Found::COOKIE) {
         join_cookies(headers);
@@ -125,6 +134,40 @@ pub fn response_headers(headers: &mut HeaderMap) {
         hop::remove_prefixed(headers, "apigw-");
     }
 }
+
+/// Takes out of trailers what may not stand there (RFC 9110 section 6.5.1), and what a backend or client could take for the gateway's word:
+/// readers may merge trailers into the headers.
+pub fn trailers(headers: &mut HeaderMap) {
+    let found = Found::scan(headers);
+    if found.any(Found::HOP_BY_HOP) {
+        hop::remove_hop_by_hop(headers, found);
+    }
+    if found.any(Found::APIGW) {
+        hop::remove_prefixed(headers, "apigw-");
+    }
+    hop::remove_x_forwarded(headers, found);
+    for name in NO_TRAILERS {
+        headers.remove(name);
+    }
+}
+
+/// What frames, routes, authorizes or describes the message (RFC 9110 section 6.5.1), and what the gateway says about it.
+const NO_TRAILERS: [HeaderName; 14] = [
+    AUTHORIZATION,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    CONTENT_RANGE,
+    COOKIE,
+    FORWARDED,
+    HOST,
+    LOCATION,
+    SET_COOKIE,
+    VIA,
+    WWW_AUTHENTICATE,
+    X_AMZN_TRACE_ID,
+    crate::trace::TRACEPARENT,
+];
 
 /// Takes out what concerns one connection only, so that what is added afterwards stays.
 pub fn strip_connection(headers: &mut HeaderMap) {

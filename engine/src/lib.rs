@@ -4,7 +4,7 @@
 //! * [`cors`], [`jwt`], [`throttle`], [`mapping`], [`forward`] and [`lambda`] decide the steps of a request in that order.
 //! * [`meter`] counts what customers of usage plans use, over all proxies.
 //! * [`aws`] writes and signs the requests to AWS services.
-//! * [`reject`] is every error that the gateway itself answers.
+//! * [`reject`] is every error that the gateway itself answers, [`grpc`] how callers of gRPC hear of it.
 //! * [`route`], [`template`] and [`deployment`] are what a snapshot is compiled into.
 //! * [`context`] holds the facts of a request and its outcome, [`access_log`] writes them.
 //! * [`domain`] finds the stage on a custom domain; [`certificate`], [`truststore`] and [`client_cert`] are about who is shown what and let in.
@@ -19,6 +19,7 @@ pub mod cors;
 pub mod deployment;
 pub mod domain;
 pub mod forward;
+pub mod grpc;
 pub mod ip;
 mod json;
 pub mod jwt;

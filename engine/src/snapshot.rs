@@ -14,6 +14,7 @@
 mod domain;
 mod link;
 mod plans;
+mod protocol;
 mod usage;
 
 pub use link::{Balance, HealthCheck, Link, LinkName, OutlierDetection};
@@ -30,6 +31,7 @@ pub use domain::{
     ApiMapping, Certificate, Domain, DomainTarget, HeaderMatch, MutualTls, PrivateKey, RoutingMode, RoutingRule,
 };
 pub use plans::{ApiKey, FailureMode, KeyShard, Plan, PlanQuota, PlanStage, PlanThrottle, QuotaPeriod};
+pub use protocol::BackendProtocol;
 pub use usage::{KeyUsage, PlanUsage, UsageReport};
 
 /// The version of these types. Raised only when an older reader could not do the right thing by ignoring what it
@@ -465,13 +467,15 @@ pub struct Integration {
 pub const PARAMETER_MAPPING: &str = "parameterMapping";
 /// In [`Route::requires`]: the service is reached through a link. An older proxy would leave out its checks and its TLS.
 pub const VPC_LINK: &str = "vpcLink";
+/// In [`Route::requires`]: the backend speaks HTTP/2 only. An older proxy would call it with HTTP/1.1.
+pub const HTTP2_BACKEND: &str = "http2Backend";
 
 impl Integration {
     /// What a route with this integration asks of a proxy ([`Route::requires`]).
     pub fn requires(&self) -> Vec<String> {
         let mapped = !self.request_parameters.is_empty() || !self.response_parameters.is_empty();
         let linked = matches!(&self.backend, Backend::Service(ServiceBackend { link: Some(_), .. }));
-        let needed = [(mapped, PARAMETER_MAPPING), (linked, VPC_LINK)];
+        let needed = [(mapped, PARAMETER_MAPPING), (linked, VPC_LINK), (self.backend.is_http2(), HTTP2_BACKEND)];
         needed.into_iter().filter(|(needed, _)| *needed).map(|(_, name)| name.to_owned()).collect()
     }
 }
@@ -493,6 +497,17 @@ pub enum Backend {
     Unknown,
 }
 
+impl Backend {
+    fn is_http2(&self) -> bool {
+        let protocol = match self {
+            Self::Service(service) => service.protocol,
+            Self::Http(http) => http.protocol,
+            Self::Lambda(_) | Self::Aws(_) | Self::Unknown => None,
+        };
+        protocol == Some(BackendProtocol::Http2)
+    }
+}
+
 /// `integration.service`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -511,6 +526,9 @@ pub struct ServiceBackend {
     /// The link that has to open the service to the API; absent: the service is of the API's own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkName>,
+    /// Absent: what the service's port says ([`Endpoints::protocol`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<BackendProtocol>,
 }
 
 /// `integration.http`.
@@ -525,6 +543,9 @@ pub struct HttpBackend {
     /// Trust other than the proxy's own roots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<BackendTls>,
+    /// Absent: HTTP/1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<BackendProtocol>,
 }
 
 /// `integration.lambda`.
@@ -720,6 +741,9 @@ pub struct Endpoints {
     pub service: ServicePort,
     /// Ready endpoints, ordered and without duplicates; may be empty (503, H-VPC-10).
     pub endpoints: Vec<Endpoint>,
+    /// What they speak by the port's `appProtocol`; absent: HTTP/1.1. An older proxy goes on with HTTP/1.1, as before the field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<BackendProtocol>,
 }
 
 /// The principals of a namespace. Published only where a route asks for signatures. The one unit that holds secrets: it goes over the feed's

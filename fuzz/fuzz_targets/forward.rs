@@ -24,6 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
             trace: &trace,
             via: &DEFAULT_VIA,
             empty_body: request.body.is_empty(),
+            trailers: false,
         };
         request_headers(&mut headers, &onward);
         let values = |name: &str| headers.get_all(name).iter().collect::<Vec<_>>();

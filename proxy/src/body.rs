@@ -3,6 +3,8 @@
 //! Bodies stream (design, section 1). What passes is counted; beyond the API's limit the exchange is cut off, so that nobody
 //! takes a part for the whole.
 
+mod replay;
+
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,10 +16,12 @@ use http::header::EXPECT;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tollgate_engine::forward;
 
 use crate::client_io::Connection;
 use crate::record::Record;
 use crate::upstream::Lease;
+pub(crate) use replay::{Replay, Replayed};
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +35,9 @@ pub(crate) enum BodyError {
     /// The other side broke off.
     #[error("body broke off")]
     Broken(#[source] hyper::Error),
+    /// Nobody waits for the answer any more; the source says to an HTTP/2 backend why the stream ends.
+    #[error("the request was given up")]
+    GivenUp(#[source] h2::Error),
 }
 
 /// The body of a client's request.
@@ -163,6 +170,8 @@ pub(crate) enum UpstreamBody {
     Full(Option<Bytes>),
     /// The client's body as it comes in.
     Client { incoming: ClientBody, limit: u64, passed: Rc<Passed> },
+    /// One of the above that may be sent again, over HTTP/2.
+    Replayed(Replayed),
 }
 
 impl Body for UpstreamBody {
@@ -188,6 +197,7 @@ impl Body for UpstreamBody {
                 }
                 Poll::Ready(result.transpose())
             }
+            Self::Replayed(replayed) => Pin::new(replayed).poll_frame(cx),
         }
     }
 
@@ -196,6 +206,7 @@ impl Body for UpstreamBody {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
             Self::Client { incoming, .. } => incoming.is_end_stream(),
+            Self::Replayed(replayed) => replayed.is_end_stream(),
         }
     }
 
@@ -204,6 +215,7 @@ impl Body for UpstreamBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Client { incoming, .. } => incoming.size_hint(),
+            Self::Replayed(replayed) => replayed.size_hint(),
         }
     }
 }
@@ -308,7 +320,10 @@ impl Body for ReplyBody {
             }
             Source::Backend { incoming, limit, bytes, .. } => {
                 let result = match std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
-                    Some(Ok(frame)) => {
+                    Some(Ok(mut frame)) => {
+                        if let Some(trailers) = frame.trailers_mut() {
+                            forward::trailers(trailers);
+                        }
                         *bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                         if *bytes > *limit {
                             return Poll::Ready(Some(Err(BodyError::TooLarge { limit: *limit })));

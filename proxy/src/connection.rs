@@ -36,7 +36,7 @@ pub(crate) enum Kind {
 
 /// Runs futures on the worker that spawned them.
 #[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
+pub(crate) struct LocalExecutor;
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {

@@ -31,8 +31,8 @@ pub(crate) struct Gateway {
     base_domain: Box<str>,
     /// Hosts of their own.
     pub(crate) domains: Domains,
-    /// By [`ServiceTarget::service`].
-    pub(crate) services: FxHashMap<u64, Arc<[SocketAddr]>>,
+    /// By the slot of [`Target::Service`].
+    pub(crate) services: FxHashMap<u64, Service>,
     pub(crate) plans: Plans,
     /// By the slot of [`Target::Linked`]; without an entry no link grants it.
     pub(crate) links: FxHashMap<u64, Arc<Balancer>>,
@@ -61,6 +61,14 @@ pub(crate) struct Served {
     pub(crate) authorizers: Vec<AuthorizerHandle>,
     /// Stands for this stage of this API in workers' counters.
     pub(crate) slot: Arc<Slot>,
+}
+
+/// The ready endpoints of a port of a service.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    pub(crate) addresses: Arc<[SocketAddr]>,
+    /// They speak HTTP/2, unless an integration knows better.
+    pub(crate) http2: bool,
 }
 
 /// Where a call goes, with what this proxy has looked up once.
@@ -126,7 +134,7 @@ impl Gateway {
     pub(crate) fn new(
         base_domain: &str,
         apis: Vec<Arc<Api>>,
-        services: impl IntoIterator<Item = (u64, Arc<[SocketAddr]>)>,
+        services: impl IntoIterator<Item = (u64, Service)>,
     ) -> Self {
         let mut prefixes = FxHashMap::default();
         let mut ids = FxHashMap::default();

@@ -44,6 +44,8 @@ pub(crate) struct CheckTarget {
     /// `name.namespace.svc:port`, for the `Host` header.
     pub(crate) authority: String,
     pub(crate) tls: Option<Tls>,
+    /// It speaks HTTP/2.
+    pub(crate) http2: bool,
 }
 
 impl CheckTarget {
@@ -135,7 +137,7 @@ async fn ask(target: &CheckTarget, plain: &Arc<rustls::ClientConfig>) -> Result<
 }
 
 async fn exchange(target: &CheckTarget, plain: &Arc<rustls::ClientConfig>) -> Result<(), Unwell> {
-    let CheckTarget { endpoint, check, authority, tls } = target;
+    let CheckTarget { endpoint, check, authority, tls, http2 } = target;
     let (url, config) = match tls {
         Some(tls) => (format!("https://{}{}", tls.server_name, check.path), Arc::clone(&tls.config)),
         // Plain HTTP asks nobody for trust.
@@ -143,7 +145,9 @@ async fn exchange(target: &CheckTarget, plain: &Arc<rustls::ClientConfig>) -> Re
     };
     let uri: Uri = url.parse().map_err(|_| Unwell::Address(url))?;
     let address: SocketAddr = endpoint.address;
-    let mut connection = HttpClient::new(config, Hosts::default()).connect(&uri, address).await?;
+    let client = HttpClient::new(config, Hosts::default());
+    let client = if *http2 { client.http2_only() } else { client };
+    let mut connection = client.connect(&uri, address).await?;
     let request = Request::get(uri.clone()).header("user-agent", "tollgate-health-check").body(Full::default());
     let request = request.map_err(|_| Unwell::Address(uri.to_string()))?;
     // The status says it all; the body is nobody's.

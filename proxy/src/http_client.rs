@@ -79,12 +79,21 @@ pub struct Answer {
 pub struct HttpClient {
     tls: Arc<ClientConfig>,
     hosts: Hosts,
+    http2_only: bool,
 }
 
 impl HttpClient {
     /// A client that trusts as `tls` says. `hosts` answers names instead of DNS.
     pub fn new(tls: Arc<ClientConfig>, hosts: Hosts) -> Self {
-        Self { tls, hosts }
+        Self { tls, hosts, http2_only: false }
+    }
+
+    /// The same for servers that speak HTTP/2 only: without TLS it is not asked for, but assumed.
+    #[must_use]
+    pub fn http2_only(self) -> Self {
+        let mut tls = ClientConfig::clone(&self.tls);
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        Self { tls: Arc::new(tls), http2_only: true, ..self }
     }
 
     /// Fetches `uri`, its body of at most `max_bytes` included, within `time_limit` from name resolution to the last byte.
@@ -142,7 +151,8 @@ impl HttpClient {
         let stream = TcpStream::connect(address).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         if uri.scheme_str() == Some("http") {
-            return Connection::http1(TokioIo::new(stream)).await;
+            let io = TokioIo::new(stream);
+            return if self.http2_only { Connection::http2(io).await } else { Connection::http1(io).await };
         }
         let name = ServerName::try_from(host.to_owned()).map_err(|_| HttpError::Url(uri.clone()))?;
         let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await.map_err(failed)?;

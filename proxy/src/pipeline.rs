@@ -19,8 +19,9 @@ mod respond;
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
+use tollgate_engine::grpc;
 use tollgate_engine::reject::Reject;
 use tollgate_engine::request_id::RequestId;
 
@@ -42,6 +43,8 @@ struct Arrived {
     trace_random: [u8; 12],
     head: http::request::Parts,
     body: ClientBody,
+    /// Its errors have gRPC's form.
+    grpc_call: bool,
 }
 
 /// Why a request does not reach its integration, or has no answer from it. A name, not a truth value: an answer is not a failure.
@@ -92,6 +95,7 @@ fn arrive(worker: &Worker, connection: &Rc<Connection>, request: Request<Incomin
         received_ms: worker.clock.unix_milliseconds(started),
         trace_random: worker.random(),
         body: ClientBody::new(body, &head, connection),
+        grpc_call: head.version == Version::HTTP_2 && grpc::is_call(&head.headers),
         head,
     })
 }

@@ -13,13 +13,14 @@ use tollgate_engine::deployment::{Backend, Check, Deployment, Destination, Stage
 use tollgate_engine::principal::Principals;
 use tollgate_engine::snapshot;
 use tollgate_engine::snapshot::{
-    ApiIdentity, AuthorizerCheck, BackendTls, ContentHash, Problem, ServicePort, Unit, UnitId, UnitReport,
+    ApiIdentity, AuthorizerCheck, BackendProtocol, BackendTls, ContentHash, Problem, ServicePort, Unit, UnitId,
+    UnitReport,
 };
 use tollgate_engine::throttle::{AccountLimit, Meters};
 
 use crate::authorize::answers::Answers;
 use crate::domains::{self, KnownDomains};
-use crate::gateway::{Api, AuthorizerHandle, Gateway, Served, Slot, Target, Tls, TokenHandle};
+use crate::gateway::{Api, AuthorizerHandle, Gateway, Served, Service, Slot, Target, Tls, TokenHandle};
 use crate::health::HealthChecks;
 use crate::jwks::Jwks;
 use crate::tls::{ClientConfigs, DomainConfigs};
@@ -146,9 +147,9 @@ impl Publication {
 
         let services = units.iter().filter_map(|(_, held)| match &held.unit {
             Unit::Endpoints(endpoints) => {
-                let addresses: Arc<[SocketAddr]> =
-                    endpoints.endpoints.iter().map(|end| SocketAddr::new(end.address, end.port)).collect();
-                Some((state.services.peek(&endpoints.service)?, addresses))
+                let addresses = endpoints.endpoints.iter().map(|end| SocketAddr::new(end.address, end.port)).collect();
+                let http2 = endpoints.protocol == Some(BackendProtocol::Http2);
+                Some((state.services.peek(&endpoints.service)?, Service { addresses, http2 }))
             }
             _ => None,
         });

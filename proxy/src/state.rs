@@ -152,7 +152,7 @@ mod tests {
         for name in names {
             let service = ServicePort { namespace: "shop".into(), name: (*name).into(), port: 80 };
             let id = UnitId::endpoints(&service);
-            let unit = Unit::Endpoints(Endpoints { service, endpoints: Vec::new() });
+            let unit = Unit::Endpoints(Endpoints { service, endpoints: Vec::new(), protocol: None });
             batch.put(id, Held { hash: ContentHash::of(&unit), unit, bytes: 100 }).unwrap();
         }
         let unknown = UnitId::stage("plan", "x");

@@ -4,6 +4,7 @@
 
 mod balancer;
 mod connect;
+mod http2;
 mod pool;
 
 pub(crate) use balancer::{Balancer, Endpoint, Endpoints};
@@ -17,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Version};
 use hyper::body::Incoming;
 use rustc_hash::FxBuildHasher;
 use tollgate_engine::link::Balance;
@@ -26,6 +27,7 @@ use crate::body::UpstreamBody;
 use crate::gateway::Tls;
 use crate::metrics::{Counter, WorkerMetrics};
 use crate::settings::ConnectionLimits;
+use http2::Http2Pool;
 use pool::Pool;
 
 /// Why no response came. Each decides a `Reject` in the pipeline.
@@ -55,6 +57,7 @@ pub(crate) enum SendError {
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     pools: RefCell<HashMap<PoolKey, Rc<Pool>, FxBuildHasher>>,
+    http2_pools: RefCell<HashMap<PoolKey, Rc<Http2Pool>, FxBuildHasher>>,
     connector: Connector,
     limits: ConnectionLimits,
     turn: Cell<usize>,
@@ -68,7 +71,8 @@ const ATTEMPTS: usize = 3;
 
 impl Upstreams {
     pub(crate) fn new(connector: Connector, limits: ConnectionLimits, metrics: Rc<WorkerMetrics>) -> Self {
-        Self { pools: RefCell::default(), connector, limits, turn: Cell::new(0), clock: Rc::new(Cell::new(0)), metrics }
+        let (pools, http2_pools) = Default::default();
+        Self { pools, http2_pools, connector, limits, turn: Cell::new(0), clock: Rc::new(Cell::new(0)), metrics }
     }
 
     /// Resolves names and opens connections.
@@ -76,7 +80,7 @@ impl Upstreams {
         &self.connector
     }
 
-    /// Sends `request` to one of `addresses`, round robin. It is boxed, since it would be moved a dozen times otherwise.
+    /// Sends `request` to one of `addresses`, round robin, over the HTTP that its version says. It is boxed, since it would be moved a dozen times otherwise.
     ///
     /// # Errors
     /// See [`SendError`]. The caller bounds the whole by the integration's timeout.
@@ -148,7 +152,7 @@ impl Upstreams {
                 }
                 Err(Attempt::Sent(error)) => {
                     // A client that breaks off its body says nothing about the endpoint.
-                    if !matches!(&error, SendError::Broken(cause) if cause.is_user()) {
+                    if !matches!(&error, SendError::Broken(cause) if cause.is_user() || http2::is_own(cause)) {
                         observe(false);
                     }
                     return Err(error);
@@ -163,6 +167,9 @@ impl Upstreams {
         dial: &Dial<'_>,
         mut request: Box<Request<UpstreamBody>>,
     ) -> Result<(Response<Incoming>, Lease), Attempt> {
+        if request.version() == Version::HTTP_2 {
+            return Box::pin(http2::send(self, dial, request)).await;
+        }
         let pool = self.pool(dial);
         loop {
             let reused = pool.take(self.clock.get());
@@ -216,11 +223,18 @@ impl Upstreams {
         pool
     }
 
+    fn http2_pool(&self, dial: &Dial<'_>) -> Rc<Http2Pool> {
+        Rc::clone(self.http2_pools.borrow_mut().entry(PoolKey::of(dial)).or_default())
+    }
+
     /// Called once a second: closes idle connections that are too old and forgets empty pools.
     pub(crate) fn sweep(&self) {
         self.clock.set(self.clock.get().saturating_add(1));
         let now = self.clock.get();
         self.pools.borrow_mut().retain(|_, pool| pool.sweep(now) || Rc::strong_count(pool) > 1);
+        let idle_seconds = u32::try_from(self.limits.backend_idle_timeout.as_secs()).unwrap_or(u32::MAX);
+        let idle_before = now.saturating_sub(idle_seconds);
+        self.http2_pools.borrow_mut().retain(|_, pool| pool.sweep(idle_before) || Rc::strong_count(pool) > 1);
     }
 }
 

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_crds::{
-    AwsTarget, HttpTarget, IntegrationSpec, LambdaTarget, LocalRef, PayloadFormatVersion, ServiceTarget, Tls,
+    AwsTarget, HttpTarget, IntegrationSpec, LambdaTarget, LocalRef, PayloadFormatVersion, ProtocolVersion,
+    ServiceTarget, Tls,
 };
 use tollgate_engine::aws::AwsCall;
 use tollgate_engine::deployment::Deployment;
 use tollgate_engine::mapping::Mapping;
 use tollgate_engine::snapshot::{
-    self, ApiIdentity, AwsBackend, BackendTls, ContentHash, HttpBackend, Integration, LambdaBackend, LambdaEndpoint,
-    LinkName, SecretName, ServiceBackend, ServicePort,
+    self, ApiIdentity, AwsBackend, BackendProtocol, BackendTls, ContentHash, HttpBackend, Integration, LambdaBackend,
+    LambdaEndpoint, LinkName, SecretName, ServiceBackend, ServicePort,
 };
 use tollgate_engine::template::Template;
 
@@ -100,12 +101,13 @@ pub(crate) fn evaluate(world: &World, place: &Place<'_>, spec: &IntegrationSpec)
         Err((reason, message)) => return Outcome::unresolved(reason, message),
     };
     let method = spec.method.fixed().map(str::to_owned);
+    let call = Calling { method, tls, protocol: spec.protocol_version.map(protocol) };
     let parts = match (&spec.service, &spec.http, &spec.lambda, &spec.aws) {
         (Some(service), None, None, None) => match linked(world, place, spec, service) {
-            Ok((port, link)) => service_backend(path, service, port, link, method, tls),
+            Ok((port, link)) => service_backend(path, service, port, link, call),
             Err((reason, message)) => return Outcome::unresolved(reason, message),
         },
-        (None, Some(http), None, None) => http_backend(path, http, method, tls),
+        (None, Some(http), None, None) => http_backend(path, http, call),
         (None, None, Some(lambda), None) => lambda_backend(place, lambda, spec.payload_format_version),
         (None, None, None, Some(aws)) => Ok((aws_backend(place, aws), None)),
         _ => Err(format!("{path} has no target or several: set exactly one of service, http, lambda and aws")),
@@ -201,21 +203,37 @@ fn linked(
     Ok((port, Some(name)))
 }
 
+/// How a backend is called that requests pass through to.
+struct Calling {
+    method: Option<String>,
+    tls: Option<BackendTls>,
+    protocol: Option<BackendProtocol>,
+}
+
+fn protocol(version: ProtocolVersion) -> BackendProtocol {
+    match version {
+        ProtocolVersion::Http1 => BackendProtocol::Http1,
+        ProtocolVersion::Http2 => BackendProtocol::Http2,
+    }
+}
+
 fn service_backend(
     path: &str,
     target: &ServiceTarget,
     service: ServicePort,
     link: Option<LinkName>,
-    method: Option<String>,
-    tls: Option<BackendTls>,
+    call: Calling,
 ) -> Parts {
     let template = target.path.as_deref().map(|text| template(path, "service.path", text)).transpose()?;
-    Ok((snapshot::Backend::Service(ServiceBackend { service, path: target.path.clone(), method, tls, link }), template))
+    let Calling { method, tls, protocol } = call;
+    let backend = ServiceBackend { service, path: target.path.clone(), method, tls, link, protocol };
+    Ok((snapshot::Backend::Service(backend), template))
 }
 
-fn http_backend(path: &str, target: &HttpTarget, method: Option<String>, tls: Option<BackendTls>) -> Parts {
+fn http_backend(path: &str, target: &HttpTarget, call: Calling) -> Parts {
     let template = template(path, "http.uri", &target.uri)?;
-    Ok((snapshot::Backend::Http(HttpBackend { uri: target.uri.clone(), method, tls }), Some(template)))
+    let Calling { method, tls, protocol } = call;
+    Ok((snapshot::Backend::Http(HttpBackend { uri: target.uri.clone(), method, tls, protocol }), Some(template)))
 }
 
 /// The function of `target`; `version` is 2.0 when absent.

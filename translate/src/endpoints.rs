@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use tollgate_engine::snapshot::{Endpoint, Endpoints, ServicePort};
+use tollgate_engine::snapshot::{BackendProtocol, Endpoint, Endpoints, ServicePort};
 
 use crate::{Kind, ObjectRef, World};
 
@@ -15,10 +15,24 @@ const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 /// What translation reads of a Service.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ServicePorts {
-    /// Number and name of each TCP port; a single port may have no name.
-    ports: Vec<(u16, String)>,
+    ports: Vec<Port>,
     /// Stands for a DNS name, so it has no endpoints.
     external_name: bool,
+}
+
+/// A TCP port of a Service.
+#[derive(Debug, PartialEq)]
+struct Port {
+    number: u16,
+    /// A single port may have none.
+    name: String,
+    protocol: Option<BackendProtocol>,
+}
+
+/// `appProtocol` names that mean HTTP/2: the standard one for HTTP/2 with prior knowledge (KEP-3726), and those that meshes use. With TLS
+/// towards the backend it is HTTP/2 by ALPN. Others say nothing that matters here.
+fn protocol_of(name: &str) -> Option<BackendProtocol> {
+    matches!(name, "kubernetes.io/h2c" | "grpc" | "http2" | "h2c").then_some(BackendProtocol::Http2)
 }
 
 impl ServicePorts {
@@ -26,14 +40,19 @@ impl ServicePorts {
         let spec = service.spec.as_ref();
         let ports = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
         let tcp = ports.iter().filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
-        let numbered =
-            tcp.filter_map(|port| Some((u16::try_from(port.port).ok()?, port.name.clone().unwrap_or_default())));
+        let numbered = tcp.filter_map(|port| {
+            Some(Port {
+                number: u16::try_from(port.port).ok()?,
+                name: port.name.clone().unwrap_or_default(),
+                protocol: port.app_protocol.as_deref().and_then(protocol_of),
+            })
+        });
         let external_name = spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName");
         Self { ports: numbered.collect(), external_name }
     }
 
-    fn name_of(&self, port: u16) -> Option<&str> {
-        self.ports.iter().find(|(number, _)| *number == port).map(|(_, name)| name.as_str())
+    fn port(&self, number: u16) -> Option<&Port> {
+        self.ports.iter().find(|port| port.number == number)
     }
 }
 
@@ -80,7 +99,7 @@ pub(crate) enum Missing {
 pub(crate) fn look_up(world: &World, port: &ServicePort) -> Result<(), Missing> {
     let service = ObjectRef::new(Kind::Service, &port.namespace, &port.name);
     let ports = &world.service(&service).ok_or(Missing::Service)?.spec;
-    match ports.name_of(port.port) {
+    match ports.port(port.port) {
         _ if ports.external_name => Err(Missing::ExternalName),
         Some(_) => Ok(()),
         None => Err(Missing::Port),
@@ -91,7 +110,8 @@ pub(crate) fn look_up(world: &World, port: &ServicePort) -> Result<(), Missing> 
 pub(crate) fn endpoints(world: &World, port: &ServicePort) -> Endpoints {
     let service = ObjectRef::new(Kind::Service, &port.namespace, &port.name);
     let mut found = BTreeSet::new();
-    if let Some(name) = world.service(&service).and_then(|item| item.spec.name_of(port.port)) {
+    let known = world.service(&service).and_then(|item| item.spec.port(port.port));
+    if let Some(Port { name, .. }) = known {
         let slices = world.referrers(&service, Kind::EndpointSlice).filter_map(|slice| world.slice(slice));
         for slice in slices {
             for &(_, number) in slice.spec.ports.iter().filter(|(of, _)| of == name) {
@@ -102,5 +122,6 @@ pub(crate) fn endpoints(world: &World, port: &ServicePort) -> Endpoints {
     Endpoints {
         service: port.clone(),
         endpoints: found.into_iter().map(|(address, port)| Endpoint { address, port }).collect(),
+        protocol: known.and_then(|port| port.protocol),
     }
 }

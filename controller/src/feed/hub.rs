@@ -243,6 +243,7 @@ mod tests {
         let unit = Endpoints {
             service: service.clone(),
             endpoints: vec![Endpoint { address: IpAddr::from([10, 0, 0, last]), port: 80 }],
+            protocol: None,
         };
         put(UnitId::endpoints(&service), &Unit::Endpoints(unit))
     }

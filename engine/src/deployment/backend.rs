@@ -10,7 +10,7 @@ use super::function::{LambdaCall, LambdaTemplate};
 use crate::aws::AwsCall;
 use crate::mapping::Mapping;
 use crate::route::RouteKey;
-use crate::snapshot::{self, BackendTls, LinkName, ServicePort};
+use crate::snapshot::{self, BackendProtocol, BackendTls, LinkName, ServicePort};
 use crate::template::{Template, TemplateError};
 
 /// A backend and how to call it, before a stage's variables are filled in.
@@ -29,12 +29,14 @@ pub(super) enum BackendTemplate {
         method: Option<http::Method>,
         tls: Option<BackendTls>,
         link: Option<LinkName>,
+        protocol: Option<BackendProtocol>,
     },
     Http {
         origin: Template,
         path: Template,
         method: Option<http::Method>,
         tls: Option<BackendTls>,
+        protocol: Option<BackendProtocol>,
     },
     Lambda(LambdaTemplate),
     Aws(Arc<AwsCall>),
@@ -85,6 +87,8 @@ pub struct HttpCall {
     pub method: Option<http::Method>,
     /// Path and query.
     pub path: OutgoingPath,
+    /// `None`: what the service's port says, HTTP/1.1 to a URL.
+    pub protocol: Option<BackendProtocol>,
 }
 
 /// The path that a backend gets.
@@ -107,7 +111,7 @@ impl Integration {
         let mapping = Mapping::compile(mapped, response_parameters).map_err(|error| error.to_string())?;
         let backend = match backend {
             snapshot::Backend::Service(service) => {
-                let snapshot::ServiceBackend { service, path, method, tls, link } = service;
+                let snapshot::ServiceBackend { service, path, method, tls, link, protocol } = service;
                 let path =
                     path.as_deref().map(Template::parse).transpose().map_err(|error| format!("path: {error}"))?;
                 let method = parse_method(method.as_deref())?;
@@ -117,10 +121,11 @@ impl Integration {
                     method,
                     tls: tls.clone(),
                     link: link.clone(),
+                    protocol: *protocol,
                 }
             }
             snapshot::Backend::Http(http) => {
-                let snapshot::HttpBackend { uri, method, tls } = http;
+                let snapshot::HttpBackend { uri, method, tls, protocol } = http;
                 let (origin, path) = Template::parse(uri).map_err(|error| format!("uri: {error}"))?.split_origin();
                 if let Some(variable) = origin.variables().next() {
                     return Err(format!(
@@ -130,7 +135,8 @@ impl Integration {
                 if let Some(text) = origin.as_text() {
                     parse_origin(text, tls.as_ref())?;
                 }
-                BackendTemplate::Http { origin, path, method: parse_method(method.as_deref())?, tls: tls.clone() }
+                let (method, tls, protocol) = (parse_method(method.as_deref())?, tls.clone(), *protocol);
+                BackendTemplate::Http { origin, path, method, tls, protocol }
             }
             snapshot::Backend::Lambda(lambda) => BackendTemplate::Lambda(LambdaTemplate::compile(lambda)?),
             snapshot::Backend::Aws(aws) => BackendTemplate::Aws(Arc::new(AwsCall::compile(aws, request_parameters)?)),

@@ -125,21 +125,23 @@ impl Stage {
 
 fn call(integration: &Integration, variables: &BTreeMap<String, String>) -> Result<Call, String> {
     let backend = match &integration.backend {
-        BackendTemplate::Service { service, path, method, tls, link } => Backend::Http(HttpCall {
+        BackendTemplate::Service { service, path, method, tls, link, protocol } => Backend::Http(HttpCall {
             destination: Destination::Service { service: service.clone(), tls: tls.clone(), link: link.clone() },
             method: method.clone(),
             path: match path {
                 None => OutgoingPath::AsReceived,
                 Some(path) => OutgoingPath::Template(path.with_stage(variables).map_err(|error| error.to_string())?),
             },
+            protocol: *protocol,
         }),
-        BackendTemplate::Http { origin, path, method, tls } => {
+        BackendTemplate::Http { origin, path, method, tls, protocol } => {
             let origin = origin.with_stage(variables).map_err(|error| error.to_string())?;
             let text = origin.as_text().expect("the host holds no path variables, and stage variables are filled in");
             Backend::Http(HttpCall {
                 destination: parse_origin(text, tls.as_ref())?,
                 method: method.clone(),
                 path: OutgoingPath::Template(path.with_stage(variables).map_err(|error| error.to_string())?),
+                protocol: *protocol,
             })
         }
         BackendTemplate::Lambda(lambda) => Backend::Lambda(lambda.with_stage(variables)?),

@@ -95,6 +95,12 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap, found: Found) {
     }
 }
 
+/// Whether the sender reads trailers (RFC 9110 section 10.1.4).
+pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(TE).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    lines.map(<[u8]>::trim_ascii).any(|option| option.eq_ignore_ascii_case(b"trailers"))
+}
+
 /// The header names that `Connection` lists and that are in the map, as sent.
 pub(crate) fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let options = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));

@@ -17,7 +17,16 @@ fn peer(trusted: bool) -> Peer {
 
 fn onward(peer: &Peer, target: Target) -> Onward<'_> {
     let backend_host = if target == Target::Http { &BACKEND_HOST } else { &API_HOST };
-    Onward { peer, target, api_host: &API_HOST, backend_host, trace: &TRACE, via: &DEFAULT_VIA, empty_body: false }
+    Onward {
+        peer,
+        target,
+        api_host: &API_HOST,
+        backend_host,
+        trace: &TRACE,
+        via: &DEFAULT_VIA,
+        empty_body: false,
+        trailers: false,
+    }
 }
 
 fn map(entries: &[(&'static str, &str)]) -> HeaderMap {
@@ -370,4 +379,40 @@ fn a_body_is_framed_once_at_most() {
     ] {
         assert_eq!(has_two_lengths(&map(framing)), twice, "{framing:?}");
     }
+}
+
+#[test]
+fn te_passes_where_trailers_do() {
+    for (te, trailers, passes) in [
+        ("trailers", true, true),
+        ("deflate, Trailers", true, true),
+        ("deflate", true, false),
+        ("trailers", false, false),
+    ] {
+        let mut headers = map(&[("te", te)]);
+        request_headers(&mut headers, &Onward { trailers, ..onward(&peer(false), Target::Service) });
+        assert_eq!(headers.get("te").map(HeaderValue::as_bytes), passes.then_some(&b"trailers"[..]), "{te}");
+    }
+}
+
+#[test]
+fn trailers_hold_nothing_that_headers_decide() {
+    let mut headers = map(&[
+        ("grpc-status", "0"),
+        ("grpc-status-details-bin", "CAU"),
+        ("x-checksum", "1"),
+        ("authorization", "Bearer x"),
+        ("host", "evil"),
+        ("content-length", "1"),
+        ("transfer-encoding", "chunked"),
+        ("x-forwarded-for", "1.1.1.1"),
+        ("x-forwarded-user", "root"),
+        ("forwarded", "for=1.1.1.1"),
+        ("apigw-requestid", "forged"),
+        ("cookie", "a=1"),
+        ("connection", "x-checked"),
+        ("x-checked", "1"),
+    ]);
+    trailers(&mut headers);
+    assert_eq!(lines(&headers), ["grpc-status-details-bin: CAU", "grpc-status: 0", "x-checksum: 1"]);
 }

@@ -94,6 +94,9 @@ pub(super) fn integration(spec: &Value) -> Value {
     let mut words = Map::new();
     let mut over = Map::new();
     target(spec, &mut words, &mut over);
+    if let Some(version) = spec.get("protocolVersion") {
+        over.insert("protocolVersion".to_owned(), version.clone());
+    }
     if let Some(timeout) = spec.get("timeoutInMillis") {
         words.insert("timeoutInMillis".to_owned(), timeout.clone());
     }

@@ -13,7 +13,7 @@ use tollgate_engine::snapshot::{Credentials, SecretName};
 
 use super::Arrived;
 use super::admit::Matched;
-use super::integrate;
+use super::integrate::{self, Way};
 use super::prepare::Addresses;
 use crate::body::UpstreamBody;
 use crate::gateway::{Gateway, Target, Tls};
@@ -57,7 +57,7 @@ pub(super) fn call<'s>(
     let region = region.as_deref().unwrap_or(&worker.settings.region);
     let (host, addresses, tls) = match &call.endpoint {
         Some(destination @ Destination::Origin { authority, .. }) => {
-            let (addresses, tls) =
+            let Way { addresses, tls, .. } =
                 integrate::addresses(gateway, destination, target, (record.source_ip, &head.headers));
             (authority.clone(), addresses, tls.map(Cow::Borrowed))
         }

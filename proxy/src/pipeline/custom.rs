@@ -13,6 +13,7 @@ use tollgate_engine::route::decoded_variables;
 use tollgate_engine::trace::AmznTrace;
 
 use super::admit::Matched;
+use super::integrate::Way;
 use super::{Arrived, Stop, facts, integrate};
 use crate::authorize::answers::{Answers, Asked, Failed, From};
 use crate::gateway::{Gateway, Target};
@@ -116,7 +117,7 @@ async fn ask(
     let identity = function.policy.has_sources().then_some(identity);
     let mut event = Vec::new();
     write_authorizer_event(call.version, facts, identity, arn, &mut event);
-    let (addresses, tls) =
+    let Way { addresses, tls, .. } =
         integrate::addresses(gateway, &call.destination, function.target, (facts.source_ip, facts.headers));
     let keys = match &call.signing {
         Some(signing) => Some(gateway.credentials(facts.api_id, &signing.credentials).ok_or_else(|| {

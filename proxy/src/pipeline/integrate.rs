@@ -169,24 +169,38 @@ pub(super) async fn exchange(
     worker.upstreams.send(addresses, tls.map(DialTls::of), request).await
 }
 
+/// Where a destination is now, and how to speak to it.
+pub(super) struct Way<'s> {
+    pub(super) addresses: Addresses<'s>,
+    pub(super) tls: Option<&'s Tls>,
+    /// By what the service's port says.
+    pub(super) http2: bool,
+}
+
 /// Where a destination is now, and how to speak to it. `source` and `headers` are the client's; links may choose by them.
 pub(super) fn addresses<'s>(
     gateway: &Gateway,
     destination: &'s Destination,
     target: &'s gateway::Target,
     (source, headers): (IpAddr, &HeaderMap),
-) -> (Addresses<'s>, Option<&'s Tls>) {
+) -> Way<'s> {
     match (destination, target) {
         (Destination::Service { .. }, gateway::Target::Service { service, tls }) => {
-            let known = gateway.services.get(&service.0).map_or_else(|| Arc::from([]), Arc::clone);
-            (Addresses::Known(known), tls.as_ref())
+            let known = gateway.services.get(&service.0);
+            let http2 = known.is_some_and(|service| service.http2);
+            let addresses = known.map_or_else(|| Arc::from([]), |service| Arc::clone(&service.addresses));
+            Way { addresses: Addresses::Known(addresses), tls: tls.as_ref(), http2 }
         }
         (Destination::Service { .. }, gateway::Target::Linked { link, tls }) => {
-            let linked = gateway.links.get(&link.0).map(|balancer| Box::new(Linked::new(balancer, source, headers)));
-            (linked.map_or(Addresses::NotLinked, Addresses::Linked), tls.as_ref())
+            let balancer = gateway.links.get(&link.0);
+            let http2 = balancer.is_some_and(|balancer| balancer.http2);
+            let linked = balancer.map(|balancer| Box::new(Linked::new(balancer, source, headers)));
+            let addresses = linked.map_or(Addresses::NotLinked, Addresses::Linked);
+            Way { addresses, tls: tls.as_ref(), http2 }
         }
         (Destination::Origin { host, port, .. }, gateway::Target::Origin { tls }) => {
-            (Addresses::Name { host: Cow::Borrowed(host), port: *port }, tls.as_ref())
+            let addresses = Addresses::Name { host: Cow::Borrowed(host), port: *port };
+            Way { addresses, tls: tls.as_ref(), http2: false }
         }
         _ => unreachable!("targets are made from the calls' destinations, one for one"),
     }
@@ -220,7 +234,7 @@ fn flatten(
             Reject::IntegrationUnreachable
         }
         SendError::NotHttp(_) => Reject::IntegrationBadResponse,
-        SendError::Connect(error) => match error {
+        SendError::Connect(error) => match error.root() {
             ConnectError::Tls { .. } | ConnectError::ServerName(_) => Reject::IntegrationTlsFailure,
             _ => Reject::IntegrationUnreachable,
         },

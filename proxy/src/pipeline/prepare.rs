@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Uri, Version};
+use http::{HeaderMap, HeaderValue, Request, Uri, Version};
 use hyper::body::Body;
 use tollgate_engine::deployment::{Backend, Call, Destination, HttpCall, LambdaCall, OutgoingPath, Route, Target};
 use tollgate_engine::forward::{self, Onward};
+use tollgate_engine::grpc;
 use tollgate_engine::mapping::Mapping;
 use tollgate_engine::reject::Reject;
-use tollgate_engine::snapshot::Credentials;
+use tollgate_engine::snapshot::{BackendProtocol, Credentials};
 use tollgate_engine::trace::{AmznTrace, TRACEPARENT, TRACESTATE};
 
 use super::admit::{Authorized, Matched};
+use super::integrate::Way;
 use super::mapping::{self, Original};
 use super::{Arrived, Stop, aws, integrate};
 use crate::body::{ClientBody, Passed, UpstreamBody};
@@ -97,7 +99,7 @@ pub(super) fn call<'s>(
     let target = &matched.served.targets[number];
     let (trace, _) = AmznTrace::of(&arrived.head.headers, arrived.received_ms / 1000, arrived.trace_random);
     let trace = trace.header_value();
-    let timeout = (*timeout).max(Duration::from_millis(1));
+    let mut timeout = (*timeout).max(Duration::from_millis(1));
     let destination = match backend {
         Backend::Http(http) => &http.destination,
         Backend::Lambda(lambda) => &lambda.destination,
@@ -108,10 +110,14 @@ pub(super) fn call<'s>(
         }
     };
     let client = (record.source_ip, &arrived.head.headers);
-    let (addresses, tls) = integrate::addresses(gateway, destination, target, client);
+    let Way { addresses, tls, http2 } = integrate::addresses(gateway, destination, target, client);
     let kind = match backend {
         Backend::Http(http) => {
-            let (request, passed) = outgoing(&matched, http, mapping, connection, arrived, record, &trace)?;
+            let toward = Toward { call: http, http2: speaks_http2(http, http2) };
+            if toward.http2 && arrived.grpc_call {
+                timeout = shortened(timeout, &arrived.head.headers);
+            }
+            let (request, passed) = outgoing(&matched, &toward, mapping, connection, arrived, record, &trace)?;
             Kind::Http { request, passed }
         }
         Backend::Lambda(lambda) => {
@@ -130,13 +136,35 @@ pub(super) fn call<'s>(
     Ok(Prepared { timeout, addresses, tls, payload_bytes, mapping, kind })
 }
 
+/// A backend that requests pass through to.
+struct Toward<'s> {
+    call: &'s HttpCall,
+    http2: bool,
+}
+
+/// What the integration says goes before what the service's port says.
+fn speaks_http2(call: &HttpCall, by_service: bool) -> bool {
+    match call.protocol {
+        Some(BackendProtocol::Http1) => false,
+        Some(BackendProtocol::Http2) => true,
+        Some(BackendProtocol::Unknown) | None => by_service,
+    }
+}
+
+/// A caller's deadline shortens the timeout.
+#[cold]
+fn shortened(timeout: Duration, headers: &HeaderMap) -> Duration {
+    let deadline = grpc::timeout(headers).unwrap_or(timeout);
+    timeout.min(deadline).max(Duration::from_millis(1))
+}
+
 /// A request and what is seen of its body.
 type Outgoing = (Box<Request<UpstreamBody>>, Option<Rc<Passed>>);
 
 /// The request that a backend gets in place of the client's.
 fn outgoing(
     matched: &Matched<'_>,
-    call: &HttpCall,
+    &Toward { call, http2 }: &Toward<'_>,
     mapping: Option<&Mapping>,
     connection: &Connection,
     arrived: Box<Arrived>,
@@ -156,7 +184,7 @@ fn outgoing(
     if let Some(changed) = change.as_ref().and_then(|change| change.target(target.path_and_query()?.as_str())) {
         target = join(&changed, None)?.into();
     }
-    let http::request::Parts { method, headers, .. } = head;
+    let http::request::Parts { method, headers, version, .. } = head;
     let empty_body = body.is_end_stream();
     let (kind, authority) = match &call.destination {
         Destination::Service { .. } => (forward::Target::Service, &record.host),
@@ -171,7 +199,7 @@ fn outgoing(
     };
     let mut request = Box::new(Request::new(body));
     *request.method_mut() = call.method.clone().unwrap_or(method);
-    *request.version_mut() = Version::HTTP_11;
+    *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
     *request.uri_mut() = target;
     *request.headers_mut() = headers;
     let onward = Onward {
@@ -182,6 +210,7 @@ fn outgoing(
         trace,
         via: &record.worker.settings.via,
         empty_body,
+        trailers: http2 && version == Version::HTTP_2,
     };
     forward::request_headers(request.headers_mut(), &onward);
     if let Some(change) = change {

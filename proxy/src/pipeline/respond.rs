@@ -5,6 +5,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, WWW_AUTHENT
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use tollgate_engine::cors::{self, Cors};
 use tollgate_engine::forward;
+use tollgate_engine::grpc;
 use tollgate_engine::reject::Reject;
 
 use super::integrate::Reply;
@@ -22,6 +23,7 @@ pub(super) struct Owed<'s> {
     /// The client will close the connection.
     last: bool,
     head_request: bool,
+    grpc_call: bool,
 }
 
 impl<'s> Owed<'s> {
@@ -29,7 +31,7 @@ impl<'s> Owed<'s> {
         let cors = served.stage.deployment.as_ref().and_then(|deployment| deployment.cors.as_ref());
         let origin = cors.and_then(|_| arrived.head.headers.get(ORIGIN).cloned());
         let head_request = arrived.head.method == Method::HEAD;
-        Self { cors, origin, last: is_last(arrived), head_request }
+        Self { cors, origin, last: is_last(arrived), head_request, grpc_call: arrived.grpc_call }
     }
 
     /// CORS headers of an actual request (H-CORS-13 to H-CORS-17), the id, and what becomes of the connection.
@@ -95,7 +97,7 @@ pub(super) fn without_stage(
     });
     let ends = in_flight.is_last() || worker.connections.draining();
     let ending = Ending { last: is_last(arrived), draining: ends };
-    let mut response = error(reject, in_flight);
+    let mut response = error(reject, in_flight, arrived.grpc_call);
     finish(response.headers_mut(), arrived.request_id, arrived.head.version, ending);
     response
 }
@@ -133,7 +135,7 @@ pub(super) fn stop(stop: Stop, owed: Owed<'_>, mut record: Box<Record>, in_fligh
     let mut response = match stop {
         Stop::Reject { reject, challenge } => {
             record.reject = Some(reject);
-            let mut response = error(reject, in_flight);
+            let mut response = error(reject, in_flight, owed.grpc_call);
             if let Some(challenge) = challenge {
                 response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
             }
@@ -152,7 +154,8 @@ pub(super) fn stop(stop: Stop, owed: Owed<'_>, mut record: Box<Record>, in_fligh
             response
         }
     };
-    record.status = response.status().as_u16();
+    // Logs and metrics have the status that says what happened, also where gRPC has 200 for it.
+    record.status = record.reject.map_or(response.status().as_u16(), Reject::status);
     finish_record(&mut response, record, owed.head_request);
     response
 }
@@ -166,8 +169,13 @@ fn finish_record(response: &mut Response<ReplyBody>, record: Box<Record>, head_r
     }
 }
 
-/// `{"message":"…"}` (H-ERR-1, H-ERR-2).
-fn error(reject: Reject, in_flight: InFlight) -> Response<ReplyBody> {
+/// `{"message":"…"}` (H-ERR-1, H-ERR-2), and for calls of gRPC what their clients read.
+fn error(reject: Reject, in_flight: InFlight, grpc_call: bool) -> Response<ReplyBody> {
+    if grpc_call {
+        let mut response = Response::new(ReplyBody::full(Bytes::new(), in_flight));
+        grpc::refuse(reject, response.headers_mut());
+        return response;
+    }
     let body = reject.body();
     let mut response = Response::new(ReplyBody::full(Bytes::from_static(body), in_flight));
     *response.status_mut() = StatusCode::from_u16(reject.status()).expect("rejects have valid statuses");

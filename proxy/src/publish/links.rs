@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 use tollgate_engine::link::Link;
-use tollgate_engine::snapshot::{self, LinkName, Problem, ServicePort, Unit, UnitId, UnitReport};
+use tollgate_engine::snapshot::{self, BackendProtocol, LinkName, Problem, ServicePort, Unit, UnitId, UnitReport};
 
 use super::{Publication, State};
 use crate::health::CheckTarget;
@@ -54,7 +54,8 @@ impl Publication {
             });
             let endpoints = addresses(units, service).map(|address| self.endpoints.get(name, service, address));
             let before = state.balancers.get(&slot.0).map(Arc::as_ref);
-            let balancer = Balancer::new(Arc::clone(link), tls, endpoints.collect(), self.epoch, before);
+            let mut balancer = Balancer::new(Arc::clone(link), tls, endpoints.collect(), self.epoch, before);
+            balancer.http2 = endpoints_of(units, service).is_some_and(|of| of.protocol == Some(BackendProtocol::Http2));
             if let Some(check) = &link.health_check {
                 let new = balancer.endpoints().iter().filter(|endpoint| checked.insert(Arc::as_ptr(endpoint)));
                 checks.extend(new.map(|endpoint| CheckTarget {
@@ -62,6 +63,7 @@ impl Publication {
                     check: check.clone(),
                     authority: format!("{host}:{}", service.port),
                     tls: balancer.tls.clone(),
+                    http2: balancer.http2,
                 }));
             }
             links.insert(slot.0, Arc::new(balancer));
@@ -92,9 +94,13 @@ fn at_link(problem: Problem) -> Problem {
 }
 
 fn addresses<'u>(units: &'u UnitSet, service: &ServicePort) -> impl Iterator<Item = SocketAddr> + use<'u> {
-    let endpoints = units.get(&UnitId::endpoints(service)).and_then(|held| match &held.unit {
-        Unit::Endpoints(endpoints) => Some(&endpoints.endpoints),
-        _ => None,
-    });
+    let endpoints = endpoints_of(units, service).map(|unit| &unit.endpoints);
     endpoints.into_iter().flatten().map(|end| SocketAddr::new(end.address, end.port))
+}
+
+fn endpoints_of<'u>(units: &'u UnitSet, service: &ServicePort) -> Option<&'u snapshot::Endpoints> {
+    match &units.get(&UnitId::endpoints(service))?.unit {
+        Unit::Endpoints(endpoints) => Some(endpoints),
+        _ => None,
+    }
 }

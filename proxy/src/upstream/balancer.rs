@@ -87,6 +87,8 @@ pub(crate) struct Balancer {
     pub(crate) link: Arc<Link>,
     /// Towards the endpoints, unless the integration says otherwise.
     pub(crate) tls: Option<Tls>,
+    /// The endpoints speak HTTP/2, unless the integration knows better.
+    pub(crate) http2: bool,
     endpoints: Box<[Arc<Endpoint>]>,
     turn: AtomicUsize,
     epoch: Instant,
@@ -105,7 +107,7 @@ impl Balancer {
         before: Option<&Self>,
     ) -> Self {
         let turn = before.map_or(0, |before| before.turn.load(Ordering::Relaxed));
-        Self { link, tls, endpoints, turn: AtomicUsize::new(turn), epoch }
+        Self { link, tls, http2: false, endpoints, turn: AtomicUsize::new(turn), epoch }
     }
 
     /// The endpoints for a request whose hash key is `key`. Where none is well all count as well, as with AWS's load balancers: a

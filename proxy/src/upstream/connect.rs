@@ -81,16 +81,34 @@ pub(crate) enum ConnectError {
     /// A name that cannot stand in a certificate.
     #[error("{0:?} is not a name that a certificate can hold")]
     ServerName(String),
+    /// HTTP/2 was expected.
+    #[error("{0} does not speak HTTP/2")]
+    NotHttp2(SocketAddr),
+    /// HTTP/2 connections take only so many requests at a time.
+    #[error("{0} takes no more requests at a time")]
+    Busy(SocketAddr),
+    /// The connection that several requests waited for.
+    #[error(transparent)]
+    Shared(Arc<Self>),
     /// The backend closed the new connection before the request.
     #[error("the backend closed the new connection")]
     Closed,
 }
 
 impl ConnectError {
+    /// What happened, whoever else waited for it.
+    pub(crate) fn root(&self) -> &Self {
+        match self {
+            Self::Shared(error) => error.root(),
+            other => other,
+        }
+    }
+
     pub(super) fn counter(&self) -> Counter {
         match self {
             Self::Resolve { .. } | Self::NoResolver(_) => Counter::BackendDnsFailed,
-            Self::Tcp { .. } | Self::Closed => Counter::BackendConnectFailed,
+            Self::Tcp { .. } | Self::Closed | Self::NotHttp2(_) | Self::Busy(_) => Counter::BackendConnectFailed,
+            Self::Shared(error) => error.counter(),
             Self::Timeout(_) => Counter::BackendConnectTimeout,
             Self::Tls { .. } | Self::ServerName(_) => Counter::BackendTlsFailed,
         }

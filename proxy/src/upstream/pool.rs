@@ -10,6 +10,7 @@ use hyper::client::conn::http1::SendRequest;
 
 use super::balancer::Active;
 use super::connect::Dial;
+use super::http2::Exchange;
 use crate::body::UpstreamBody;
 use crate::settings::ConnectionLimits;
 
@@ -69,16 +70,20 @@ impl Pool {
     }
 }
 
-/// A connection in use. Dropping it closes the connection; [`give_back`](Self::give_back) keeps it.
+/// A connection in use, or the part of one. Dropping it ends that; [`give_back`](Self::give_back) keeps the connection.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    sender: SendRequest<UpstreamBody>,
-    pool: Rc<Pool>,
-    clock: Rc<Cell<u32>>,
-    lifetime: u32,
-    bound: usize,
+    held: Held,
     /// Counts for its endpoint, behind a link.
     active: Option<Active>,
+}
+
+#[derive(Debug)]
+enum Held {
+    /// Of HTTP/1.1.
+    Connection { sender: SendRequest<UpstreamBody>, pool: Rc<Pool>, clock: Rc<Cell<u32>>, lifetime: u32, bound: usize },
+    /// Of HTTP/2.
+    Shared(Exchange),
 }
 
 impl Lease {
@@ -91,7 +96,12 @@ impl Lease {
     ) -> Self {
         let configured = u32::try_from(limits.backend_idle_timeout.as_secs()).unwrap_or(u32::MAX);
         let lifetime = announced_timeout(response).map_or(configured, |seconds| configured.min(seconds));
-        Self { sender, pool, clock, lifetime, bound: limits.idle_per_backend, active: None }
+        let held = Held::Connection { sender, pool, clock, lifetime, bound: limits.idle_per_backend };
+        Self { held, active: None }
+    }
+
+    pub(super) fn shared(exchange: Exchange) -> Self {
+        Self { held: Held::Shared(exchange), active: None }
     }
 
     /// Until it ends it counts.
@@ -102,8 +112,13 @@ impl Lease {
     /// The exchange is complete: the connection may serve another.
     pub(crate) fn give_back(self) {
         let _until_now = self.active;
-        if self.lifetime > 0 {
-            self.pool.put(self.sender, self.clock.get().saturating_add(self.lifetime), self.bound);
+        match self.held {
+            Held::Connection { sender, pool, clock, lifetime, bound } => {
+                if lifetime > 0 {
+                    pool.put(sender, clock.get().saturating_add(lifetime), bound);
+                }
+            }
+            Held::Shared(exchange) => exchange.complete(),
         }
     }
 }
