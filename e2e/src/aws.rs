@@ -106,6 +106,22 @@ impl Parts {
         lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 
+    /// Starts a server of gRPC's own library.
+    pub async fn grpc(&self, name: &str) -> Result<Grpc<'_>> {
+        let [port] = free_ports()?;
+        let mut command = self.python();
+        command.args(["grpc_peer.py", "serve", &port.to_string()]);
+        let mut process = Process::start(name, &command, self.folder.path())?;
+        let address = local(port);
+        eventually("the server of gRPC to listen", async || {
+            process.alive()?;
+            tokio::net::TcpStream::connect(address).await?;
+            Ok(())
+        })
+        .await?;
+        Ok(Grpc { _process: process, parts: self, address })
+    }
+
     /// What a script of `e2e/aws` prints as JSON.
     fn script(&self, args: &[&str]) -> Result<serde_json::Value> {
         let output = self.python().args(args).output().with_context(|| format!("starting {}", args[0]))?;
@@ -207,6 +223,22 @@ impl Cloud<'_> {
     pub fn seen(&self, execution: &str) -> Result<serde_json::Value> {
         let [key, secret] = ["key", "secret"].map(|part| self.made["user"][part].as_str().unwrap_or_default());
         self.parts.script(&["services.py", &self.endpoint, "seen", key, secret, execution])
+    }
+}
+
+/// A running server of gRPC, and its client.
+#[derive(Debug)]
+pub struct Grpc<'a> {
+    _process: Process,
+    parts: &'a Parts,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Grpc<'_> {
+    /// What the client gets at `gateway`, for the API whose host is `authority`.
+    pub fn call(&self, gateway: SocketAddr, authority: &str) -> Result<serde_json::Value> {
+        self.parts.script(&["grpc_peer.py", "call", &gateway.to_string(), authority])
     }
 }
 

@@ -5,6 +5,7 @@ mod aws {
     pub(crate) mod browser;
     pub(crate) mod events;
     pub(crate) mod failures;
+    pub(crate) mod grpc;
     pub(crate) mod results;
     pub(crate) mod services;
     pub(crate) mod signed;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         aws::services::tests(&shared),
         aws::signed::tests(&shared),
         aws::tokens::tests(&shared),
+        aws::grpc::tests(&shared),
         aws::browser::tests(&shared),
     ];
     let start = shared.clone();
