@@ -6,6 +6,7 @@
 mod mutual_tls;
 
 use http::Request;
+use rustls::CipherSuite;
 use serde_json::{Value, json};
 use tollgate_engine::snapshot::Unit;
 use tollgate_testkit::{
@@ -271,6 +272,28 @@ fn each_name_is_shown_its_own_certificate_or_none() {
     assert!(client.connect(address, "abc.example.org").is_err(), "the listener's own is for another name");
     let default = TlsClient::new(&gateway.certificate, None);
     assert_eq!(default.call(address, "abc123.execute-api.gw.example", "GET /pets").unwrap().status, 200);
+}
+
+/// Proves H-TLS-3.
+#[test]
+fn suites_of_tls_1_2_agree_on_a_key_of_their_own_and_use_gcm() {
+    let root = Authority::new("root");
+    let mut gateway = gateway();
+    let units = vec![
+        secured(domain("api.example.com", &[mapping("", "$default")])),
+        certificate("api.example.com", &root.server(&["api.example.com"])),
+    ];
+    publish(&mut gateway, &api(), units);
+    let (own, listeners) = ("api.example.com", "abc123.execute-api.gw.example");
+    for suite in
+        [CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]
+    {
+        for (trust, name) in [(&root.pem, own), (&gateway.certificate, listeners)] {
+            let mut connection = TlsClient::only(trust, suite).connect(gateway.tls_address.unwrap(), name).unwrap();
+            assert_eq!(connection.suite(), suite);
+            assert_eq!(connection.call(&format!("GET /pets\nHost: {name}")).unwrap().status, 200);
+        }
+    }
 }
 
 /// Proves H-DOM-5.

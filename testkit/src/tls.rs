@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::client::Reply;
 
@@ -85,12 +86,23 @@ pub struct TlsConnection {
 impl TlsClient {
     /// Trusts these PEM certificates and shows its own, if it has one.
     pub fn new(trust: &str, own: Option<&Issued>) -> Self {
+        Self::with(rustls::crypto::aws_lc_rs::default_provider(), trust, own)
+    }
+
+    /// Offers this cipher suite of TLS 1.2 and nothing else.
+    pub fn only(trust: &str, suite: CipherSuite) -> Self {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.cipher_suites.retain(|known| known.suite() == suite);
+        assert_eq!(provider.cipher_suites.len(), 1);
+        Self::with(provider, trust, None)
+    }
+
+    fn with(provider: CryptoProvider, trust: &str, own: Option<&Issued>) -> Self {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(trust.as_bytes()) {
             roots.add(certificate.unwrap()).unwrap();
         }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots);
@@ -133,6 +145,11 @@ impl TlsConnection {
     /// The server's certificate.
     pub fn shown(&self) -> Vec<u8> {
         self.stream.conn.peer_certificates().unwrap()[0].to_vec()
+    }
+
+    /// What both sides agreed on.
+    pub fn suite(&self) -> CipherSuite {
+        self.stream.conn.negotiated_cipher_suite().unwrap().suite()
     }
 
     /// Whether the handshake was shortened by an earlier session.

@@ -299,7 +299,7 @@ fn the_end_of_a_certificate_is_told_when_it_comes() {
     assert!(world.units.contains_key(&UnitId::certificate("api.example.com")), "it is still shown: clients decide");
 }
 
-/// Proves H-APM-3, P1.
+/// Proves H-APM-1, H-APM-3, P1.
 #[test]
 fn wrong_mappings_are_told_and_take_nothing_from_others() {
     let mut world = World::new();

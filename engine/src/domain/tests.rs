@@ -38,7 +38,7 @@ fn is(domain: &Domain, path: &str, expected: &str) {
     assert_eq!(chosen(domain, path, &[]).as_deref(), Ok(expected), "{path}");
 }
 
-/// Proves H-APM-4, H-APM-6, H-APM-7, H-APM-11, C88.
+/// Proves H-APM-1, H-APM-4, H-APM-6, H-APM-7, H-APM-11, C88.
 #[test]
 fn the_longest_key_wins() {
     let domain = mapped(&["", "orders/v1/items", "orders/v2/items", "orders/v2/items/categories"]);
