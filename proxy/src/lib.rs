@@ -28,7 +28,7 @@ pub mod server;
 pub mod settings;
 pub mod spans;
 pub mod state;
-mod strict;
+pub mod strict;
 pub mod telemetry;
 pub mod tls;
 pub mod units;

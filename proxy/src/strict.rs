@@ -3,20 +3,20 @@
 //! Parsers of the world disagree on some messages: both kinds of framing, two lengths, line ends without a carriage return, a `#` in the
 //! target. Who reads them otherwise than the proxy in front of us did takes the rest of one client's request for the next one's (request
 //! smuggling). Such messages are refused as a whole. The parser does not tell of them, so [`Strict`] follows the bytes on their way
-//! to it and spoils the first byte that must not be: the parser then answers 400 and closes, in its turn after earlier requests.
+//! to it and spoils all from the first byte that must not be: the parser then answers 400 and closes, in its turn after earlier requests.
 //!
 //! It keeps no bytes but those of a line that has not come whole.
 
 use memchr::{memchr, memmem};
 
-/// What an unacceptable byte is replaced with: no part of HTTP/1 may hold it.
+/// What unacceptable bytes are replaced with: no head may hold it, and it ends no line.
 const SPOIL: u8 = 0;
 /// A line longer than this is refused by the parser's own limits first.
 const MAX_LINE: usize = 64 * 1024;
 
 /// Follows the requests of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Strict {
+pub struct Strict {
     at: At,
     /// A request line has come.
     speaks_http: bool,
@@ -59,7 +59,7 @@ impl Strict {
     /// Looks at bytes that the parser gets next, and spoils what it must not accept. False when the peer does not speak HTTP at all: who
     /// speaks something else, a broken HTTP/2 for one, would not understand an answer, so it gets none (RFC 9113 section 3.4).
     #[must_use]
-    pub(crate) fn check(&mut self, bytes: &mut [u8]) -> bool {
+    pub fn check(&mut self, bytes: &mut [u8]) -> bool {
         self.follow(bytes);
         self.at != At::Foreign
     }
@@ -68,29 +68,35 @@ impl Strict {
         let mut rest = 0;
         while rest < bytes.len() {
             match self.at {
-                At::Refused => {
-                    bytes[rest] = SPOIL;
-                    return;
-                }
+                At::Refused => return bytes[rest..].fill(SPOIL),
                 At::Foreign => return,
                 At::Body(left) | At::Chunk(left) => rest += self.skip(left, bytes.len() - rest),
                 At::RequestLine | At::Header | At::ChunkSize | At::Trailer => {
                     let Some(end) = memchr(b'\n', &bytes[rest..]) else {
                         if self.keep(&bytes[rest..]).is_err() {
-                            self.refuse(bytes, rest);
+                            self.refuse(&mut bytes[rest..], SPOIL);
                         }
                         return;
                     };
                     let end = rest + end + 1;
-                    let result = if self.begun.is_empty() {
-                        self.line(&bytes[rest..end])
+                    let before = self.at;
+                    let (result, alone) = if self.begun.is_empty() {
+                        let line = &bytes[rest..end];
+                        (self.line(line), !line.ends_with(b"\r\n"))
                     } else {
                         self.begun.extend_from_slice(&bytes[rest..end]);
                         let line = std::mem::take(&mut self.begun);
-                        self.line(&line)
+                        (self.line(&line), !line.ends_with(b"\r\n"))
                     };
                     if result.is_err() {
-                        return self.refuse(bytes, end - 1);
+                        // The parser looks into heads byte by byte, but takes anything for a chunk's extension except a line feed
+                        // alone, and for a trailer except a carriage return alone.
+                        let first = match before {
+                            At::ChunkSize if alone => b'\n',
+                            At::Trailer if alone => b'\r',
+                            _ => SPOIL,
+                        };
+                        return self.refuse(&mut bytes[end - 1..], first);
                     }
                     rest = end;
                 }
@@ -98,8 +104,10 @@ impl Strict {
         }
     }
 
-    fn refuse(&mut self, bytes: &mut [u8], at: usize) {
-        bytes[at] = SPOIL;
+    /// Spoils all that is left. `first` is what stops the parser.
+    fn refuse(&mut self, rest: &mut [u8], first: u8) {
+        rest.fill(SPOIL);
+        rest[0] = first;
         self.at = At::Refused;
     }
 

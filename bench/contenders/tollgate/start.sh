@@ -2,6 +2,7 @@
 # start.sh PORT BACKEND_PORT SCENARIO: Tollgate as one contender. Writes the objects a user would write below $BENCH_RUN
 # and serves them with one worker. Exit 3: this scenario is not supported.
 #   TOLLGATE_BIN   the program `tollgate`;  TOLLGATE_JWKS   URL of the key set, for jwt scenarios
+#   TOLLGATE_SPEC  HttpApi.spec as YAML, for programs that do not know limits.routes
 set -eu
 port=$1 backend=$2 scenario=$3
 objects=$BENCH_RUN/objects
@@ -28,7 +29,7 @@ cat > "$objects/api.yaml" <<Y
 apiVersion: tollgate.dev/v1alpha1
 kind: HttpApi
 metadata: {name: bench}
-spec: {limits: {routes: 100000}}
+spec: ${TOLLGATE_SPEC:-{limits: {routes: 100000\}\}}
 ---
 apiVersion: tollgate.dev/v1alpha1
 kind: Stage

@@ -50,6 +50,7 @@ fn ambiguous_requests_are_spoiled() {
         ("POST / HTTP/1.1\r\n", "Transfer-Encoding:\r\n"),
         ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "3 \r\n"),
         ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "3\n"),
+        ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "3;a=\nb\r\n"),
         ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", ";\r\n"),
         ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;\r\nabc\r\n", "10000000000000000\r\n"),
         ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;\r\nabc\r\n", "ffffffffffffffff\r\n"),
@@ -61,7 +62,11 @@ fn ambiguous_requests_are_spoiled() {
             let passed = passed(bytes.as_bytes(), piece);
             let spoiled = passed.iter().position(|byte| *byte == SPOIL);
             let spoiled = spoiled.unwrap_or_else(|| panic!("{bad:?} in pieces of {piece}"));
-            assert!((good.len()..good.len() + bad.len()).contains(&spoiled), "{bad:?} in pieces of {piece}: {spoiled}");
+            assert!(
+                (good.len()..=good.len() + bad.len()).contains(&spoiled),
+                "{bad:?} in pieces of {piece}: {spoiled}"
+            );
+            assert!(passed[spoiled..].iter().all(|byte| *byte == SPOIL), "{bad:?} in pieces of {piece}: {passed:?}");
         }
     }
 }
