@@ -42,11 +42,22 @@ impl Proxy {
     }
 
     fn wait_up(&self) {
+        self.wait("tollgate_usage_store_up 1\n");
+    }
+
+    /// Until the metrics show this.
+    fn wait(&self, line: &str) {
         let begun = Instant::now();
-        while !self.metrics.encode().contains("tollgate_usage_store_up 1\n") {
-            assert!(begun.elapsed() < AMPLE, "the store is not found");
+        while !self.metrics.encode().contains(line) {
+            assert!(begun.elapsed() < AMPLE, "no {line}");
             std::thread::yield_now();
         }
+    }
+
+    fn gateway_metric(&self, series: &str) -> u64 {
+        let text = self.metrics.encode();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
     }
 
     fn calls(&self) -> u64 {
@@ -172,6 +183,35 @@ fn a_killed_store_comes_back_with_its_counts() {
         load(proxy.gateway.address, &admitted, &rest, || rest.load(Ordering::Relaxed) < 30);
     }
     assert_eq!(admitted[0].load(Ordering::Relaxed), LIMIT);
+}
+
+/// What a proxy admits by itself while the store is away is told to it afterwards, also of customers who do not come again.
+#[test]
+fn what_was_admitted_without_the_store_counts() {
+    let Some(mut redis) = Redis::start() else { return };
+    let local = api(1, json!({"quota": {"limit": 12, "period": "MONTH"}, "failureMode": "Local"}));
+    let proxies: Vec<Proxy> = (0..2).map(|_| Proxy::start(redis.address, &local)).collect();
+    let ask = |proxy: usize, times: usize| {
+        let request = format!("GET /a\nx-api-key: {}", value(0));
+        (0..times).filter(|_| proxies[proxy].gateway.call(&request).status == 200).count()
+    };
+    assert_eq!(ask(0, 4), 4);
+    proxies[0].wait("tollgate_usage_customers_leased 0\n");
+    redis.kill();
+    proxies[0].wait("tollgate_usage_store_up 0\n");
+    assert_eq!(ask(0, 3), 3);
+    let renewals = || proxies[0].gateway_metric("tollgate_usage_leases_total{reason=\"renewal\"}");
+    let missing = || proxies[0].gateway_metric("tollgate_usage_leases_total{reason=\"missing\"}");
+    let before = renewals() + missing();
+    redis.resume();
+    let begun = Instant::now();
+    while renewals() + missing() <= before {
+        assert!(begun.elapsed() < AMPLE, "the store hears of nothing");
+        std::thread::yield_now();
+    }
+    proxies[0].wait("tollgate_usage_customers_leased 0\n");
+    proxies[1].wait_up();
+    assert_eq!(ask(1, 20), 5, "twelve less four less three");
 }
 
 /// Without a store, each plan does what it says.

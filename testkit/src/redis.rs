@@ -13,7 +13,8 @@ const AMPLE: Duration = Duration::from_secs(60);
 /// The password of every [`Redis`].
 pub const REDIS_PASSWORD: &str = "secret";
 
-/// `redis-server` with an append-only file in a directory of its own. It ends with this value.
+/// `redis-server` with an append-only file in a directory of its own, which has every change before its answer is sent: with
+/// `everysec` a killed server may have put off writing for two seconds. It ends with this value.
 #[derive(Debug)]
 pub struct Redis {
     program: Child,
@@ -33,7 +34,9 @@ impl Redis {
     pub fn with(arguments: impl FnOnce(&std::path::Path) -> Vec<String>) -> Option<Self> {
         Self::launch(|directory, port| {
             let mut all: Vec<String> =
-                ["--bind", "127.0.0.1", "--appendonly", "yes", "--save", ""].map(Into::into).into();
+                ["--bind", "127.0.0.1", "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+                    .map(Into::into)
+                    .into();
             all.extend(["--requirepass", REDIS_PASSWORD, "--masterauth", REDIS_PASSWORD].map(Into::into));
             all.extend(arguments(directory).into_iter().map(|text| text.replace("PORT", &port.to_string())));
             all.extend(["--dir".to_owned(), directory.display().to_string()]);
@@ -51,7 +54,7 @@ impl Redis {
     }
 
     fn launch(arguments: impl FnOnce(&std::path::Path, u16) -> Vec<String>) -> Option<Self> {
-        let (directory, address) = (tempfile::tempdir().unwrap(), address_for_a_program());
+        let (directory, address) = (directory(), address_for_a_program());
         let all = arguments(directory.path(), address.port());
         let Ok(program) = run(&all, &directory) else {
             assert!(std::env::var_os("CI").is_none(), "redis-server is not in the path");
@@ -104,6 +107,11 @@ impl Redis {
     pub fn directory(&self) -> &std::path::Path {
         self.directory.path()
     }
+}
+
+/// In memory where there is such a place: a disk that is busy with other things would hold up every answer.
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// One answer of the protocol RESP2, whole.

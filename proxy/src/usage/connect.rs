@@ -67,11 +67,19 @@ pub(super) enum Link {
 /// Connects to a store that answers; the caller limits the time.
 pub(super) async fn connect(settings: &StoreSettings) -> RedisResult<Link> {
     let mut link = open(settings).await?;
-    if let Link::One(connection) = &mut link {
-        // One that misses a password, or still reads its file, refuses. Of a cluster the nodes have been asked for their slots.
-        redis::cmd("PING").exec_async(connection).await?;
-    }
+    // One that misses a password, or still reads its file, refuses.
+    link.ping().await?;
     Ok(link)
+}
+
+impl Link {
+    /// Whether the store, or every primary of a cluster, answers.
+    pub(super) async fn ping(&mut self) -> RedisResult<()> {
+        match self {
+            Self::One(connection) => redis::cmd("PING").exec_async(connection).await,
+            Self::Cluster(connection) => redis::cmd("PING").exec_async(&mut **connection).await,
+        }
+    }
 }
 
 async fn open(settings: &StoreSettings) -> RedisResult<Link> {

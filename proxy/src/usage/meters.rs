@@ -26,6 +26,8 @@ const PARTS: usize = 1024;
 const SWEPT: usize = 8;
 /// Who was silent for so long may be forgotten.
 const IDLE_US: f64 = 60e6;
+/// Up to so many customers, those who used some of their quota are remembered until its period ends, for reports of usage.
+const TOLD: usize = 100_000;
 /// A lease that is written to the journal before it is used: a second's worth, which is what a killed process can lose.
 const JOURNALLED: Batching = Batching { tokens_us: 0.0, quota_us: 1e6, dry_us: 0.0 };
 
@@ -97,6 +99,8 @@ struct Inner {
     store: StoreKind,
     parts: [Mutex<HashTable<Arc<Entry>>>; PARTS],
     customers: AtomicUsize,
+    /// [`TOLD`]
+    told: usize,
     /// Where the next sweep begins.
     swept: AtomicUsize,
     metrics: OnceLock<ControlMetrics>,
@@ -145,10 +149,15 @@ const PATIENCE: Duration = Duration::from_millis(250);
 impl UsageMeters {
     /// Nothing used yet, but what the store remembers.
     pub fn new(store: StoreKind) -> Self {
+        Self::telling(store, TOLD)
+    }
+
+    fn telling(store: StoreKind, told: usize) -> Self {
         Self(Arc::new(Inner {
             store,
             parts: std::array::from_fn(|_| Mutex::default()),
             customers: AtomicUsize::new(0),
+            told,
             swept: AtomicUsize::new(0),
             metrics: OnceLock::new(),
         }))
@@ -248,7 +257,7 @@ impl UsageMeters {
         now: Moment,
     ) -> Option<Decision> {
         if shared.is_away() {
-            return Some(shared.alone(state, mode, now));
+            return Some(shared.alone(entry, state, mode, now));
         }
         if state.meter.is_short(&state.terms) {
             // There was too little for everybody a moment ago: the next renewal brings what comes.
@@ -261,7 +270,7 @@ impl UsageMeters {
             state.asked = true;
             if !shared.ask(entry) {
                 state.asked = false;
-                return Some(shared.alone(state, mode, now));
+                return Some(shared.alone(entry, state, mode, now));
             }
         }
         None
@@ -287,7 +296,7 @@ impl UsageMeters {
                 }
             }
             if tokio::time::timeout_at(deadline, answered).await.is_err() {
-                return shared.alone(&mut lock(&entry.state), mode, Moment { us: now_us(&shared.epoch), unix });
+                return shared.alone(entry, &mut lock(&entry.state), mode, Moment { us: now_us(&shared.epoch), unix });
             }
         }
     }
@@ -349,15 +358,22 @@ impl UsageMeters {
             let entries: Vec<Arc<Entry>> = lock(part).iter().map(Arc::clone).collect();
             for entry in entries.iter().filter(|entry| entry.customer.route.is_empty()) {
                 let state = *lock(&entry.state);
-                let Some(quota) = state.terms.quota else { continue };
-                let window = quota.period.window(unix);
-                let used = match &self.0.store {
-                    StoreKind::Shared(_) => state.meter.used_in(window),
-                    StoreKind::Memory | StoreKind::File(_) => state.used_in(window),
-                };
-                each(&entry.customer, window, used, quota.limit_in(window));
+                if let Some((window, used, limit)) = self.used_now(&state, unix) {
+                    each(&entry.customer, window, used, limit);
+                }
             }
         }
+    }
+
+    /// The present window of a customer's quota, requests used in it, and requests that it allows.
+    fn used_now(&self, state: &State, unix: i64) -> Option<(Window, u64, u64)> {
+        let quota = state.terms.quota?;
+        let window = quota.period.window(unix);
+        let used = match &self.0.store {
+            StoreKind::Shared(_) => state.meter.used_in(window),
+            StoreKind::Memory | StoreKind::File(_) => state.used_in(window),
+        };
+        Some((window, used, quota.limit_in(window)))
     }
 
     /// The customer's entry, made if there is none; `None` when there are too many.
@@ -440,6 +456,9 @@ impl UsageMeters {
         if !silent || state.active || state.asked || state.owed > 0 || !state.account.is_full(now.us) {
             return false;
         }
+        if self.len() <= self.0.told && self.used_now(&state, now.unix).is_some_and(|(_, used, _)| used > 0) {
+            return false;
+        }
         match &self.0.store {
             StoreKind::Memory => state.terms.quota.is_none_or(|quota| {
                 let (window, used) = state.account.quota();
@@ -467,14 +486,19 @@ impl UsageMeters {
 
 impl Shared {
     /// Decides without the store, and counts that.
-    fn alone(&self, state: &mut State, mode: FailureMode, now: Moment) -> Decision {
+    fn alone(&self, entry: &Arc<Entry>, state: &mut State, mode: FailureMode, now: Moment) -> Decision {
         let label = match mode {
             FailureMode::Local => "local",
             FailureMode::Open => "open",
             FailureMode::Closed => "closed",
         };
         self.metrics.fallbacks.with_label_values(&[label]).inc();
-        alone(state, mode, now)
+        let decision = alone(state, mode, now);
+        // The store's task has to know whom to speak of when the store is back. Seldom, since a full queue may not have taken it.
+        if !state.active && state.owed.is_power_of_two() {
+            self.ask(entry);
+        }
+        decision
     }
 }
 

@@ -36,6 +36,8 @@ const MAX_CUSTOMERS: usize = 256;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 /// Requests for leases that wait for the next call.
 const QUEUE: usize = 65_536;
+/// A store that nobody called for so long is asked whether it is there.
+const PROBE: Duration = Duration::from_secs(2);
 /// A leaving proxy waits no longer to give back.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// In a cluster the customers of one call have to be in one slot: they are in one of so many.
@@ -168,6 +170,7 @@ impl StoreService {
         let mut ticks = tokio::time::interval_at(first, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut urgent = Vec::new();
+        let mut called = Instant::now();
         loop {
             let mut asks: Vec<Asked> = Vec::new();
             let mut done = None;
@@ -191,7 +194,14 @@ impl StoreService {
                 }
                 _ = ticks.tick() => asks = self.renewals(),
             }
+            if asks.is_empty() && called.elapsed() >= PROBE {
+                if let Err(error) = link.ping().await {
+                    return Some(error);
+                }
+                called = Instant::now();
+            }
             for part in self.parts(link, asks) {
+                called = Instant::now();
                 if let Err(error) = self.call(link, part).await {
                     return Some(error);
                 }

@@ -62,7 +62,7 @@ fn quotas_that_only_memory_knows_are_kept_until_their_period_ends() {
 #[test]
 fn quotas_in_a_file_are_read_again() {
     let directory = tempfile::tempdir().unwrap();
-    let meters = UsageMeters::new(StoreKind::in_directory(directory.path()).unwrap());
+    let meters = UsageMeters::telling(StoreKind::in_directory(directory.path()).unwrap(), 0);
     let plan = plan(None, Some(40));
     for second in 0..30 {
         assert_eq!(admit(&meters, &plan, "alice", at(DAY + second)), Decision::Admit);
@@ -75,6 +75,19 @@ fn quotas_in_a_file_are_read_again() {
         assert_eq!(admit(&meters, &plan, "alice", at(DAY + 601)), Decision::Admit);
     }
     assert_eq!(admit(&meters, &plan, "alice", at(DAY + 601)), Decision::QuotaExceeded);
+}
+
+#[test]
+fn who_used_a_quota_is_told_until_its_period_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let meters = UsageMeters::new(StoreKind::in_directory(directory.path()).unwrap());
+    assert_eq!(admit(&meters, &plan(None, Some(40)), "alice", at(DAY)), Decision::Admit);
+    sweep(&meters, at(2 * DAY - 1));
+    let mut told = Vec::new();
+    meters.each_quota(2 * DAY - 1, |customer, _, used, _| told.push((customer.who.clone(), used)));
+    assert_eq!(told, [("alice".into(), 1)]);
+    sweep(&meters, at(2 * DAY));
+    assert!(meters.is_empty());
 }
 
 /// Proves R-PLAN-5.
