@@ -53,6 +53,24 @@ pub struct ApiKeySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub usage_plan_refs: Vec<LocalRef>,
+    /// More requests than the quota of a plan allows, in one period only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub quota_extensions: Vec<QuotaExtension>,
+}
+
+/// Requests that a key may make in one period on top of its plan's quota.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QuotaExtension {
+    /// Which of the key's plans.
+    pub usage_plan_ref: LocalRef,
+    /// How many requests more.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
+    pub requests: i64,
+    /// Any day (UTC) of the period that is extended, as in 2026-11-21. In other periods the extension means nothing.
+    #[schemars(length(min = 10, max = 10), regex(pattern = "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"))]
+    pub during: String,
 }
 
 /// Unlike AWS's API (M-V1-KEY-1): an object that someone applies is meant to work.

@@ -25,7 +25,7 @@ pub mod validate;
 mod vpc_link;
 
 pub use api_deployment::{ApiDeployment, ApiDeploymentSpec, ApiDeploymentStatus, DeploymentStatusCode};
-pub use api_key::{ApiKey, ApiKeySpec, KeyValueSource, SecretKeyRef};
+pub use api_key::{ApiKey, ApiKeySpec, KeyValueSource, QuotaExtension, SecretKeyRef};
 pub use authorizer::{Authorizer, AuthorizerSpec, JwtConfiguration, LambdaAuthorizerType, LambdaConfiguration};
 pub use definitions::{all, yaml};
 pub use domain_name::{

@@ -30,7 +30,7 @@ use crate::secret::Secret;
 pub use domain::{
     ApiMapping, Certificate, Domain, DomainTarget, HeaderMatch, MutualTls, PrivateKey, RoutingMode, RoutingRule,
 };
-pub use plans::{ApiKey, FailureMode, KeyShard, Plan, PlanQuota, PlanStage, PlanThrottle, QuotaPeriod};
+pub use plans::{ApiKey, FailureMode, KeyShard, Plan, PlanQuota, PlanStage, PlanThrottle, QuotaExtension, QuotaPeriod};
 pub use protocol::BackendProtocol;
 pub use usage::{KeyUsage, PlanUsage, UsageReport};
 

@@ -29,6 +29,7 @@ fn wire(key: usize, value: &str) -> ApiKey {
         enabled: true,
         expires_at: None,
         plans: vec!["shop/gold".to_owned()],
+        extensions: Vec::new(),
     }
 }
 

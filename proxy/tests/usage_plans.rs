@@ -312,3 +312,28 @@ fn the_key_may_come_from_the_authorizers_answer() {
     }
     assert_eq!(call("/b", &alice, BOB), forbidden, "a route without an authorizer has no key");
 }
+
+/// A quota is extended in the period that holds a day, for one key in one plan.
+#[test]
+fn a_quota_can_be_extended_for_the_present_period() {
+    let now = i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
+    let served = |extensions: &Value| {
+        api(&["GET /a"])
+            .plan("gold", &["$default"], json!({"quota": quota(2), "rateLimitHeaders": true}))
+            .key("alice", ALICE, &["gold"], &json!({"extensions": extensions}))
+            .key("bob", BOB, &["gold"], &json!({}))
+    };
+    let mut gateway = serving(&served(&json!([])));
+    assert_eq!(statuses(&gateway, "GET /a", ALICE, 3), [200, 200, 429]);
+    // Of another period, and of another plan.
+    let elsewhere =
+        json!([{"plan": "shop/gold", "requests": 9, "during": 0}, {"plan": "shop/tin", "requests": 9, "during": now}]);
+    publish(&mut gateway, &served(&elsewhere));
+    assert_eq!(status(&gateway, "GET /a", ALICE), 429);
+    publish(&mut gateway, &served(&json!([{"plan": "shop/gold", "requests": 2, "during": now}])));
+    let reply = gateway.call(&format!("GET /a\nx-api-key: {ALICE}"));
+    assert_eq!(reply.status, 200);
+    assert!(reply.header("ratelimit").unwrap().starts_with("\"quota\";r=1;t="), "{:?}", reply.header("ratelimit"));
+    assert_eq!(statuses(&gateway, "GET /a", ALICE, 2), [200, 429]);
+    assert_eq!(statuses(&gateway, "GET /a", BOB, 3), [200, 200, 429]);
+}

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::jiff::Timestamp;
 use tollgate_crds::{PlanThrottle, UsagePlanSpec};
 use tollgate_engine::meter::{Digest, digest, shard_of};
 use tollgate_engine::snapshot::{self, KeyShard, Plan, PlanQuota, PlanStage, Unit, UnitId};
@@ -179,6 +180,9 @@ impl Plans {
         let since = if changed || before.since == 0 { revision } else { before.since };
         if resolved.ok {
             resolved = self.plans_of(object, item);
+        }
+        if resolved.ok {
+            resolved = extensions(&object.namespace, &item.spec);
         }
         let serving = if digests.is_empty() {
             Serving::Nowhere(Verdict::no(Reason::NotAccepted, "the key has no value that could be used"))
@@ -361,7 +365,36 @@ fn entry(object: &ObjectRef, item: &Item<tollgate_crds::ApiKeySpec>, digest: &st
         enabled: spec.enabled,
         expires_at: spec.expires_at.as_ref().map(|time| time.0.as_second()),
         plans: spec.usage_plan_refs.iter().map(|plan| format!("{}/{}", object.namespace, plan.name)).collect(),
+        extensions: spec.quota_extensions.iter().filter_map(|more| extension(&object.namespace, more)).collect(),
     }
+}
+
+/// `None`: the day is none, such as the 31st of June.
+fn extension(namespace: &str, more: &tollgate_crds::QuotaExtension) -> Option<snapshot::QuotaExtension> {
+    let during: Timestamp = format!("{}T00:00:00Z", more.during).parse().ok()?;
+    Some(snapshot::QuotaExtension {
+        plan: format!("{namespace}/{}", more.usage_plan_ref.name),
+        requests: u64::try_from(more.requests).unwrap_or(0),
+        during: during.as_second(),
+    })
+}
+
+/// Whether extensions are of plans that the key is in, and of days that exist.
+fn extensions(namespace: &str, spec: &tollgate_crds::ApiKeySpec) -> Verdict {
+    for (index, more) in spec.quota_extensions.iter().enumerate() {
+        if extension(namespace, more).is_none() {
+            let message = format!("spec.quotaExtensions[{index}].during: {} is no day: correct it", more.during);
+            return Verdict::no(Reason::Invalid, message);
+        }
+        if !spec.usage_plan_refs.contains(&more.usage_plan_ref) {
+            let message = format!(
+                "spec.quotaExtensions[{index}].usagePlanRef: the key is not in {}: add it to spec.usagePlanRefs, or name another plan",
+                more.usage_plan_ref.name
+            );
+            return Verdict::no(Reason::UsagePlanNotFound, message);
+        }
+    }
+    Verdict::resolved()
 }
 
 /// Older keys first, since they keep their values.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tollgate_engine::meter::digest;
-use tollgate_engine::snapshot::{ApiKey, ApiKeySource, Deployment, Plan, Unit, UnitId};
+use tollgate_engine::snapshot::{ApiKey, ApiKeySource, Deployment, Plan, QuotaExtension, Unit, UnitId};
 use tollgate_translate::{Kind, Object, ObjectRef, ObjectVerdict, Settings, Translator};
 
 const ALICE: &str = "alice-0123456789abcdef";
@@ -161,4 +161,26 @@ fn the_api_says_where_its_keys_come_from() {
     world.ours("HttpApi", "books", json!({"apiKeySource": "AUTHORIZER"}));
     world.translate();
     assert_eq!(source(&world), (ApiKeySource::Authorizer, vec!["usagePlans".into(), "apiKeySource".into()]));
+}
+
+#[test]
+fn extensions_are_of_plans_of_the_key_and_of_days_that_exist() {
+    let mut world = World::new();
+    world.plan("gold", &["prod"]);
+    let mut key = |plan: &str, during: &str| {
+        let more = json!({"usagePlanRef": {"name": plan}, "requests": 5, "during": during});
+        let source = json!({"secretKeyRef": {"name": "values", "key": "alice"}});
+        world.ours(
+            "ApiKey",
+            "alice",
+            json!({"valueFrom": source, "usagePlanRefs": [{"name": "gold"}], "quotaExtensions": [more]}),
+        );
+        world.translate();
+        let extensions = world.keys()[0].extensions.clone();
+        (world.resolved(Kind::ApiKey, "alice"), extensions)
+    };
+    let extension = |plan: &str| QuotaExtension { plan: format!("shop/{plan}"), requests: 5, during: 1_767_225_600 };
+    assert_eq!(key("gold", "2026-01-01"), ("ResolvedRefs", vec![extension("gold")]));
+    assert_eq!(key("silver", "2026-01-01"), ("UsagePlanNotFound", vec![extension("silver")]));
+    assert_eq!(key("gold", "2026-06-31"), ("Invalid", vec![]));
 }

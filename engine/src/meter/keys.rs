@@ -6,6 +6,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use hashbrown::HashTable;
 use sha2::{Digest as _, Sha256};
 
+use super::Terms;
 use crate::snapshot::{self, Problem};
 
 /// Bytes of a digest.
@@ -98,9 +99,21 @@ pub struct Key {
     pub expires_at: Option<i64>,
     /// Plans that it is in, by their ids.
     pub plans: Box<[Box<str>]>,
+    extensions: Box<[snapshot::QuotaExtension]>,
 }
 
 impl Key {
+    /// What limits the key in a plan at this second: the plan's terms, with what extends the quota in the present period (R-PLAN-12).
+    pub fn terms(&self, plan: &str, terms: &Terms, unix_seconds: i64) -> Terms {
+        let mut terms = *terms;
+        if let Some(quota) = &mut terms.quota {
+            let window = quota.period.window(unix_seconds);
+            let here = self.extensions.iter().filter(|more| more.plan == plan && window.contains(more.during));
+            quota.limit = here.fold(quota.limit, |limit, more| limit.saturating_add(more.requests));
+        }
+        terms
+    }
+
     /// Whether it opens anything at this second (R-KEY-6).
     pub fn is_live(&self, unix_seconds: i64) -> bool {
         self.enabled && self.expires_at.is_none_or(|end| unix_seconds < end)
@@ -118,7 +131,7 @@ impl KeyShard {
         let mut table = HashTable::with_capacity(keys.len());
         let mut problems = Vec::new();
         for (index, key) in keys.iter().enumerate() {
-            let snapshot::ApiKey { digest, source, enabled, expires_at, plans } = key;
+            let snapshot::ApiKey { digest, source, enabled, expires_at, plans, extensions } = key;
             let Some(digest) = Digest::from_hex(digest) else {
                 let message = "a digest is 64 hexadecimal digits".to_owned();
                 problems.push(Problem { source: source.clone(), path: format!("keys[{index}].digest"), message });
@@ -130,6 +143,7 @@ impl KeyShard {
                 enabled: *enabled,
                 expires_at: *expires_at,
                 plans: plans.iter().map(|plan| plan.as_str().into()).collect(),
+                extensions: extensions.as_slice().into(),
             };
             table.insert_unique(digest.hash(), key, |key| key.digest.hash());
         }

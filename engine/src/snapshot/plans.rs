@@ -119,4 +119,19 @@ pub struct ApiKey {
     /// Ids of plans.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plans: Vec<String>,
+    /// On top of quotas. An older proxy refuses what they would allow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<QuotaExtension>,
+}
+
+/// Requests on top of a quota, in one period.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QuotaExtension {
+    /// Id of the plan.
+    pub plan: String,
+    /// How many.
+    pub requests: u64,
+    /// A second since 1970 of the period.
+    pub during: i64,
 }

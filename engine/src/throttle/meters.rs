@@ -134,7 +134,7 @@ mod tests {
         assert!(new.take(&raised, SECOND));
     }
 
-    /// Proves H-THR-2.
+    /// Proves H-THR-2, R-THR-4.
     #[test]
     fn each_route_stage_and_api_has_its_own_bucket() {
         let meters = Meters::new();

@@ -3,7 +3,7 @@
 
 use http::HeaderValue;
 use tollgate_engine::deployment::Route;
-use tollgate_engine::meter::digest;
+use tollgate_engine::meter::{Terms, digest};
 use tollgate_engine::reject::Reject;
 use tollgate_engine::snapshot::ApiKeySource;
 
@@ -62,23 +62,24 @@ async fn decide(
             if short { format!("claim:{value}") } else { format!("claim:{}", digest(value.as_bytes()).to_hex()) },
         ))
     });
-    let (at, who) = match &claimed {
-        Some((at, who)) => (*at, who.as_str()),
+    let (at, who, terms) = match &claimed {
+        Some((at, who)) => (*at, who.as_str(), at.plan.terms),
         None => {
             let value = value(matched.route().api_key_source, arrived, record);
             let value = value.filter(|value| value.len() <= LONGEST_KEY).ok_or(Reject::InvalidApiKey)?;
             let key = gateway.plans.key(&digest(value)).filter(|key| key.is_live(now.unix));
             let key = key.ok_or(Reject::InvalidApiKey)?;
             record.api_key_id = Some(key.source.clone());
-            (stage.of_key(key).ok_or(Reject::InvalidApiKey)?, &*key.source)
+            let at = stage.of_key(key).ok_or(Reject::InvalidApiKey)?;
+            (at, &*key.source, key.terms(&at.plan.id, &at.plan.terms, now.unix))
         }
     };
     let throttle = at.routes.get(&*matched.route().key_text);
     let name = throttle.map(|_| route_name(matched, matched.route()));
     let route = throttle.zip(name.as_deref());
-    let decision = worker.usage.admit(&at.plan, who, route, now).await;
+    let decision = worker.usage.admit(&at.plan, &terms, who, route, now).await;
     if at.plan.headers {
-        record.rate_limit = Some(headers(&at.plan, worker, who, now));
+        record.rate_limit = Some(headers(&at.plan, &terms, worker, who, now));
     }
     let (counted, result) = match decision {
         Decision::Admit => (PlanResult::Allowed, Ok(())),
@@ -113,15 +114,21 @@ fn route_name(matched: &Matched<'_>, route: &Route) -> String {
 }
 
 /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers), of the quota if there is one, else of the throttle.
-fn headers(plan: &CompiledPlan, worker: &Worker, who: &str, now: Moment) -> Box<(String, Option<String>)> {
+fn headers(
+    plan: &CompiledPlan,
+    terms: &Terms,
+    worker: &Worker,
+    who: &str,
+    now: Moment,
+) -> Box<(String, Option<String>)> {
     let mut policy = Vec::new();
     let mut state = None;
-    if let (Some(quota), Some((remaining, reset))) = (&plan.terms.quota, worker.usage.remaining(plan, who, now)) {
+    if let (Some(quota), Some((remaining, reset))) = (&terms.quota, worker.usage.remaining(plan, terms, who, now)) {
         let window = quota.period.window(now.unix);
         policy.push(format!("\"quota\";q={};w={}", quota.limit_in(window), window.end - window.start));
         state = Some(format!("\"quota\";r={remaining};t={reset}"));
     }
-    if let Some(rate) = &plan.terms.rate
+    if let Some(rate) = &terms.rate
         && !rate.refuses_all()
     {
         // A full bucket, and how long it takes to fill.

@@ -173,16 +173,17 @@ impl UsageMeters {
         }
     }
 
-    /// Decides about one request of a customer. `route` is the throttle of the route, if it has one of its own in the plan, and its
+    /// Decides about one request of a customer. `terms` are the plan's, or the customer's own. `route` is the throttle of the route, if it has one of its own in the plan, and its
     /// name; it replaces the plan's (R-PLAN-3).
     pub(crate) async fn admit(
         &self,
         plan: &CompiledPlan,
+        terms: &Terms,
         who: &str,
         route: Option<(&tollgate_engine::meter::Rate, &str)>,
         now: Moment,
     ) -> Decision {
-        match self.both(plan, who, route, now).await {
+        match self.both(plan, terms, who, route, now).await {
             Decision::Unavailable if plan.failure_mode == FailureMode::Open => Decision::Admit,
             decision => decision,
         }
@@ -191,19 +192,20 @@ impl UsageMeters {
     async fn both(
         &self,
         plan: &CompiledPlan,
+        terms: &Terms,
         who: &str,
         route: Option<(&tollgate_engine::meter::Rate, &str)>,
         now: Moment,
     ) -> Decision {
         let whole = Named { plan: &plan.id, who, route: "" };
-        let Some((rate, name)) = route else { return self.decide(whole, &plan.terms, plan.failure_mode, now).await };
+        let Some((rate, name)) = route else { return self.decide(whole, terms, plan.failure_mode, now).await };
         let own = Terms { rate: Some(*rate), quota: None };
         let named = Named { route: name, ..whole };
         match self.decide(named, &own, plan.failure_mode, now).await {
             Decision::Admit => {}
             refused => return refused,
         }
-        let terms = Terms { rate: None, ..plan.terms };
+        let terms = Terms { rate: None, ..*terms };
         let decision = self.decide(whole, &terms, plan.failure_mode, now).await;
         if decision != Decision::Admit {
             self.undo(named, &own);
@@ -334,8 +336,8 @@ impl UsageMeters {
     }
 
     /// Requests that the window of the plan's quota still allows a customer, and seconds until the next window.
-    pub(crate) fn remaining(&self, plan: &CompiledPlan, who: &str, now: Moment) -> Option<(u64, i64)> {
-        let quota = plan.terms.quota?;
+    pub(crate) fn remaining(&self, plan: &CompiledPlan, terms: &Terms, who: &str, now: Moment) -> Option<(u64, i64)> {
+        let quota = terms.quota?;
         let window = quota.period.window(now.unix);
         let entry = self.entry(Named { plan: &plan.id, who, route: "" })?;
         let state = lock(&entry.state);

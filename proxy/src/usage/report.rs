@@ -73,17 +73,21 @@ mod tests {
         }
     }
 
+    async fn admit(meters: &UsageMeters, plan: &CompiledPlan, who: &str, now: Moment) -> Decision {
+        meters.admit(plan, &plan.terms, who, None, now).await
+    }
+
     #[tokio::test]
     async fn who_used_most_is_told_first_and_a_new_period_begins_with_nothing() {
         let meters = UsageMeters::new(StoreKind::Memory);
         let now = Moment { us: 1e6, unix: 20_000 * DAY };
         for (who, count) in [("a/bob", 2), ("a/alice", 3), ("a/idle", 0)] {
             for _ in 0..count {
-                assert_eq!(meters.admit(&plan("a/gold", 3), who, None, now).await, Decision::Admit);
+                assert_eq!(admit(&meters, &plan("a/gold", 3), who, now).await, Decision::Admit);
             }
         }
-        assert_eq!(meters.admit(&plan("a/gold", 3), "a/alice", None, now).await, Decision::QuotaExceeded);
-        meters.admit(&plan("a/zinc", 9), "a/alice", None, now).await;
+        assert_eq!(admit(&meters, &plan("a/gold", 3), "a/alice", now).await, Decision::QuotaExceeded);
+        admit(&meters, &plan("a/zinc", 9), "a/alice", now).await;
         let report = meters.report(now.unix + 5);
         let gold = PlanUsage {
             plan: "a/gold".into(),

@@ -17,7 +17,7 @@ fn at(seconds: i64) -> Moment {
 }
 
 fn admit(meters: &UsageMeters, plan: &CompiledPlan, who: &str, now: Moment) -> Decision {
-    meters.admit(plan, who, None, now).now_or_never().expect("this store answers at once")
+    meters.admit(plan, &plan.terms, who, None, now).now_or_never().expect("this store answers at once")
 }
 
 /// All parts of the table are looked at.
@@ -67,7 +67,7 @@ fn quotas_in_a_file_are_read_again() {
     for second in 0..30 {
         assert_eq!(admit(&meters, &plan, "alice", at(DAY + second)), Decision::Admit);
     }
-    let (left, _) = meters.remaining(&plan, "alice", at(DAY + 30)).expect("there is a quota");
+    let (left, _) = meters.remaining(&plan, &plan.terms, "alice", at(DAY + 30)).expect("there is a quota");
     assert_eq!(left, 10);
     sweep(&meters, at(DAY + 600));
     assert!(meters.is_empty());

@@ -1,0 +1,125 @@
+//! The writer of usage against a fake API server, in paused time.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tollgate_controller::feed::Fleet;
+use tollgate_controller::shared::Fleets;
+use tollgate_controller::usage::{self, EVERY};
+use tollgate_engine::snapshot::Report;
+
+/// An API server with the plan `shop/gold`, and the patches it got.
+#[derive(Clone)]
+struct Fake {
+    plan: Arc<Mutex<Value>>,
+    patches: Arc<Mutex<Vec<(Instant, String)>>>,
+}
+
+impl Fake {
+    fn new() -> Self {
+        let plan = json!({"apiVersion": "tollgate.dev/v1alpha1", "kind": "UsagePlan",
+            "metadata": {"name": "gold", "namespace": "shop", "uid": "u1"}, "spec": {},
+            "status": {"programmed": "1/1"}});
+        Self { plan: Arc::new(Mutex::new(plan)), patches: Arc::default() }
+    }
+
+    fn client(&self) -> Client {
+        let fake = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let fake = fake.clone();
+            async move { Ok::<_, Infallible>(fake.answer(request).await) }
+        });
+        Client::new(service, "default")
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let path = parts.uri.path().to_owned();
+        let (code, answer) = match (parts.method, path.as_str()) {
+            (Method::GET, "/apis/tollgate.dev/v1alpha1/namespaces/shop/usageplans/gold") => {
+                (200, self.plan.lock().unwrap().clone())
+            }
+            (Method::PATCH, "/apis/tollgate.dev/v1alpha1/namespaces/shop/usageplans/gold/status") => {
+                let patch: Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!((&patch["metadata"]["uid"], patch["status"].as_object().unwrap().len()), (&json!("u1"), 1));
+                let mut plan = self.plan.lock().unwrap();
+                plan["status"]["usage"] = patch["status"]["usage"].clone();
+                self.patches.lock().unwrap().push((Instant::now(), parts.uri.query().unwrap().to_owned()));
+                (200, plan.clone())
+            }
+            (Method::GET, _) => (
+                404,
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": "NotFound", "code": 404}),
+            ),
+            other => panic!("the controller asked for {other:?}"),
+        };
+        Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).unwrap()
+    }
+
+    fn patches(&self) -> usize {
+        self.patches.lock().unwrap().len()
+    }
+
+    fn usage(&self) -> Value {
+        self.plan.lock().unwrap()["status"]["usage"].clone()
+    }
+}
+
+fn report(plan: &str, used: u64) -> Report {
+    let usage = json!({"shared": true, "plans": [{"plan": plan, "periodStart": 0, "periodEnd": 4_102_444_800_i64, "limit": 10, "used": used,
+        "customers": 1, "keys": [{"key": "shop/alice", "used": used, "limit": 10}]}]});
+    let report = json!({"proxy": "p", "session": "1", "fleet": "public", "ready": true, "full": true, "usage": usage});
+    serde_json::from_value(report).unwrap()
+}
+
+/// However many requests there are and however often proxies report, a plan is written once in half a minute, and not when nothing is new.
+#[tokio::test(start_paused = true)]
+async fn a_plan_is_written_now_and_then_and_only_when_its_usage_differs() {
+    let (fake, fleets) = (Fake::new(), Arc::new(Fleets::default()));
+    let tell = |used| fleets.report(Fleet::Public, report("shop/gold", used), Instant::now());
+    tell(1);
+    let (leads, leader) = watch::channel(true);
+    tokio::spawn(usage::run(fake.client(), Arc::clone(&fleets), leader));
+    let begun = Instant::now();
+    let wait = async |seconds| tokio::time::sleep_until(begun + Duration::from_secs(seconds)).await;
+    wait(1).await;
+    assert_eq!((fake.patches(), fake.usage()["keys"][0]["key"].clone()), (1, json!("alice")));
+    wait(61).await;
+    assert_eq!(fake.patches(), 1, "nothing is new");
+    for used in 2..=8 {
+        tell(used);
+        wait(61 + used).await;
+    }
+    wait(91).await;
+    assert_eq!(fake.patches(), 2);
+    let usage = fake.usage();
+    let days: u64 = usage["keys"][0]["days"].as_array().unwrap().iter().map(|day| day[0].as_u64().unwrap()).sum();
+    assert_eq!((&usage["used"], &usage["keys"][0]["remaining"], days), (&json!(8), &json!(2), 8));
+    let patches = fake.patches.lock().unwrap().clone();
+    assert!(
+        patches[1].0 - patches[0].0 >= EVERY
+            && patches.iter().all(|(_, query)| query.contains("fieldManager=tollgate-usage"))
+    );
+    // Who does not lead writes nothing, and a plan that is gone is no reason to stop.
+    leads.send_replace(false);
+    tell(9);
+    wait(151).await;
+    assert_eq!(fake.patches(), 2);
+    fleets.report(Fleet::Public, report("shop/gone", 1), Instant::now());
+    leads.send_replace(true);
+    wait(181).await;
+    tell(10);
+    wait(211).await;
+    assert_eq!((fake.patches(), fake.usage()["used"].clone()), (3, json!(10)));
+}
