@@ -57,8 +57,8 @@ use crate::{LocalRef, Status, VpcLinkRef};
         "protocolVersion is for the targets service and http: remove protocolVersion",
     ),
     (
-        "!has(self.vpcLinkRef) || has(self.service)",
-        "vpcLinkRef is for the target service: remove vpcLinkRef, or name a service that the link opens",
+        "!has(self.vpcLinkRef) || has(self.service) || (has(self.lambda) && has(self.lambda.service))",
+        "vpcLinkRef is for targets that are a service, or a function's: remove vpcLinkRef, or name a service that the link opens",
     ),
 ])))]
 pub struct IntegrationSpec {
@@ -102,7 +102,7 @@ pub struct IntegrationSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "response_parameters")]
     pub response_parameters: BTreeMap<String, BTreeMap<String, String>>,
-    /// The VpcLink that opens the service, whose Service is then one of the link's namespace.
+    /// The VpcLink that opens the service, or the function's, which is then one of the link's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpc_link_ref: Option<VpcLinkRef>,
     /// HTTP2 for backends of gRPC and others that speak HTTP/2: with TLS it is agreed on in the handshake (ALPN), else it is assumed. When
@@ -279,7 +279,7 @@ impl AwsSubtype {
     "credentialsRef signs calls of a functionArn: set both or none",
 )])))]
 pub struct LambdaTarget {
-    /// A Service of the same namespace whose pods speak the invoke protocol.
+    /// A Service of the same namespace whose pods speak the invoke protocol; in an integration with vpcLinkRef, of the link's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<LambdaService>,
     /// Base URL of the invoke protocol, e.g. 'http://localhost:9001'.

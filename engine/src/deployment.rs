@@ -25,12 +25,13 @@ pub const PAYLOAD_BYTES: u64 = 10 * 1024 * 1024;
 pub const HEAD_BYTES: usize = 10_240;
 
 /// Names of behaviour in [`snapshot::Route::requires`] that this version knows.
-pub const KNOWN_BEHAVIOUR: [&str; 5] = [
+pub const KNOWN_BEHAVIOUR: [&str; 6] = [
     snapshot::PARAMETER_MAPPING,
     snapshot::REQUIRES_API_KEY_SOURCE,
     snapshot::REQUIRES_USAGE_PLANS,
     snapshot::VPC_LINK,
     snapshot::HTTP2_BACKEND,
+    snapshot::FUNCTION_LINK,
 ];
 
 /// An API as it runs. Immutable; stages share it.

@@ -467,6 +467,8 @@ pub struct Integration {
 pub const PARAMETER_MAPPING: &str = "parameterMapping";
 /// In [`Route::requires`]: the service is reached through a link. An older proxy would leave out its checks and its TLS.
 pub const VPC_LINK: &str = "vpcLink";
+/// In [`Route::requires`]: the function is reached through a link. An older proxy would reach it without.
+pub const FUNCTION_LINK: &str = "functionLink";
 /// In [`Route::requires`]: the backend speaks HTTP/2 only. An older proxy would call it with HTTP/1.1.
 pub const HTTP2_BACKEND: &str = "http2Backend";
 
@@ -475,7 +477,16 @@ impl Integration {
     pub fn requires(&self) -> Vec<String> {
         let mapped = !self.request_parameters.is_empty() || !self.response_parameters.is_empty();
         let linked = matches!(&self.backend, Backend::Service(ServiceBackend { link: Some(_), .. }));
-        let needed = [(mapped, PARAMETER_MAPPING), (linked, VPC_LINK), (self.backend.is_http2(), HTTP2_BACKEND)];
+        let function_linked = matches!(
+            &self.backend,
+            Backend::Lambda(LambdaBackend { endpoint: LambdaEndpoint::Service { link: Some(_), .. }, .. })
+        );
+        let needed = [
+            (mapped, PARAMETER_MAPPING),
+            (linked, VPC_LINK),
+            (function_linked, FUNCTION_LINK),
+            (self.backend.is_http2(), HTTP2_BACKEND),
+        ];
         needed.into_iter().filter(|(needed, _)| *needed).map(|(_, name)| name.to_owned()).collect()
     }
 }
@@ -614,6 +625,9 @@ pub enum LambdaEndpoint {
     Service {
         /// Which endpoints unit serves it.
         service: ServicePort,
+        /// The link that has to open the service to the API; absent: the service is of the API's own namespace.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        link: Option<LinkName>,
     },
     /// A base URL.
     Url {

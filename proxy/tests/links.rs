@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use http::Response;
 use http_body_util::Full;
 use serde_json::{Value, json};
-use tollgate_testkit::{Api, Gateway, Identity, Reply, backend, echo, raw_backend, tls_backend};
+use tollgate_testkit::{Api, Gateway, Identity, Reply, backend, echo, invoked, raw_backend, tls_backend};
 
 /// An API of namespace `shop` whose `GET /x` goes to the service `orders` of `backends` through the link `open`.
 fn api(link: Option<Value>, endpoints: &[SocketAddr]) -> Api {
@@ -188,4 +188,25 @@ fn what_belongs_together_goes_to_one_endpoint() {
     let again: Vec<String> = users.iter().rev().map(|user| ask(user)).collect();
     assert!(first.iter().eq(again.iter().rev()), "{first:?} {again:?}");
     assert!(first.iter().any(|name| name == "one") && first.iter().any(|name| name == "two"), "{first:?}");
+}
+
+/// A function's pods in another namespace, which only a link opens.
+#[test]
+fn functions_are_reached_through_links() {
+    let pods = [backend(invoked)];
+    let endpoint = json!({"type": "service", "service": {"namespace": "backends", "name": "orders", "port": 80},
+        "link": {"namespace": "backends", "name": "open"}});
+    let function = json!({"type": "lambda", "functionName": "function", "payloadFormatVersion": "2.0", "endpoint": endpoint,
+        "service": null, "link": null});
+    let with = |link| {
+        let mut api = api_with(&function, link, &pods);
+        api.deployment["routes"][0]["requires"] = json!(["functionLink"]);
+        api
+    };
+    let mut gateway = serving(&with(Some(json!({}))));
+    assert_eq!(gateway.call("GET /x?a=1").json()["rawQueryString"], "a=1");
+    publish(&mut gateway, &with(Some(json!({"allowedNamespaces": []}))));
+    unavailable(&gateway.call("GET /x"));
+    publish(&mut gateway, &with(None));
+    unavailable(&gateway.call("GET /x"));
 }

@@ -78,7 +78,7 @@ pub(crate) fn service_of(integration: &Integration) -> Option<&ServicePort> {
 /// The service behind a function.
 pub(crate) fn function_service(function: &LambdaBackend) -> Option<&ServicePort> {
     match &function.endpoint {
-        LambdaEndpoint::Service { service } => Some(service),
+        LambdaEndpoint::Service { service, .. } => Some(service),
         LambdaEndpoint::Url { .. } | LambdaEndpoint::Aws { .. } | LambdaEndpoint::Unknown => None,
     }
 }
@@ -103,12 +103,15 @@ pub(crate) fn evaluate(world: &World, place: &Place<'_>, spec: &IntegrationSpec)
     let method = spec.method.fixed().map(str::to_owned);
     let call = Calling { method, tls, protocol: spec.protocol_version.map(protocol) };
     let parts = match (&spec.service, &spec.http, &spec.lambda, &spec.aws) {
-        (Some(service), None, None, None) => match linked(world, place, spec, service) {
+        (Some(service), None, None, None) => match linked(world, place, spec, &service.name, service.port) {
             Ok((port, link)) => service_backend(path, service, port, link, call),
             Err((reason, message)) => return Outcome::unresolved(reason, message),
         },
         (None, Some(http), None, None) => http_backend(path, http, call),
-        (None, None, Some(lambda), None) => lambda_backend(place, lambda, spec.payload_format_version),
+        (None, None, Some(lambda), None) => match linked_function(world, place, spec, lambda) {
+            Ok(parts) => parts,
+            Err((reason, message)) => return Outcome::unresolved(reason, message),
+        },
         (None, None, None, Some(aws)) => Ok((aws_backend(place, aws), None)),
         _ => Err(format!("{path} has no target or several: set exactly one of service, http, lambda and aws")),
     };
@@ -193,14 +196,30 @@ fn linked(
     world: &World,
     place: &Place<'_>,
     spec: &IntegrationSpec,
-    target: &ServiceTarget,
+    service: &str,
+    port: u16,
 ) -> Result<(ServicePort, Option<LinkName>), (Reason, String)> {
-    let mut port = service_port(place, &target.name, target.port);
+    let mut port = service_port(place, service, port);
     let Some(to) = &spec.vpc_link_ref else { return Ok((port, None)) };
     let object = link_object(place.namespace, to);
     port.namespace.clone_from(&object.namespace);
     let name = link::granted(world, place, &object, &port)?;
     Ok((port, Some(name)))
+}
+
+/// A function, behind the link that opens its service if one is named.
+fn linked_function(
+    world: &World,
+    place: &Place<'_>,
+    spec: &IntegrationSpec,
+    target: &LambdaTarget,
+) -> Result<Parts, (Reason, String)> {
+    let mut parts = lambda_backend(place, target, spec.payload_format_version);
+    if let (Ok((snapshot::Backend::Lambda(function), _)), Some(named)) = (&mut parts, &target.service) {
+        let (service, link) = linked(world, place, spec, &named.name, named.port)?;
+        function.endpoint = LambdaEndpoint::Service { service, link };
+    }
+    Ok(parts)
 }
 
 /// How a backend is called that requests pass through to.
@@ -241,7 +260,7 @@ pub(crate) fn lambda_backend(place: &Place<'_>, target: &LambdaTarget, version: 
     let url = target.endpoint.as_ref().map(|url| url.trim_end_matches('/').to_owned());
     let endpoint = match (&target.service, url, &target.function_arn) {
         (Some(service), None, None) => {
-            LambdaEndpoint::Service { service: service_port(place, &service.name, service.port) }
+            LambdaEndpoint::Service { service: service_port(place, &service.name, service.port), link: None }
         }
         (None, Some(url), None) => LambdaEndpoint::Url { url },
         (None, endpoint, Some(function_arn)) => {

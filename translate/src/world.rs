@@ -126,7 +126,9 @@ impl World {
             }
             Object::Authorizer(o) => {
                 let function = o.spec.lambda.iter().map(|lambda| &lambda.function);
-                let targets = function.flat_map(|function| function_targets(&reference.namespace, function)).collect();
+                let targets = function
+                    .flat_map(|function| function_targets(&reference.namespace, &reference.namespace, function))
+                    .collect();
                 put(&mut self.authorizers, reference.clone(), Item::new(&o.metadata, o.spec))
                     .then(|| self.moved(reference, targets))
             }
@@ -548,7 +550,7 @@ fn integration_targets(namespace: &str, spec: &IntegrationSpec) -> Vec<ObjectRef
     let link = spec.vpc_link_ref.as_ref().map(|to| link_object(namespace, to));
     let of_service = link.as_ref().map_or(namespace, |link| &link.namespace);
     let service = spec.service.iter().map(|service| ObjectRef::new(Kind::Service, of_service, &service.name));
-    let function = spec.lambda.iter().flat_map(|lambda| function_targets(namespace, lambda));
+    let function = spec.lambda.iter().flat_map(|lambda| function_targets(namespace, of_service, lambda));
     let keys = spec.aws.iter().map(|aws| named(Kind::Secret, &aws.credentials_ref.name));
     let certificates = spec.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref());
     let certificates = certificates.map(|ca| certificates_object(namespace, ca));
@@ -557,10 +559,10 @@ fn integration_targets(namespace: &str, spec: &IntegrationSpec) -> Vec<ObjectRef
     targets
 }
 
-fn function_targets(namespace: &str, function: &LambdaTarget) -> Vec<ObjectRef> {
-    let named = |kind, name: &str| ObjectRef::new(kind, namespace, name);
-    let service = function.service.iter().map(|service| named(Kind::Service, &service.name));
-    let keys = function.credentials_ref.iter().map(|secret| named(Kind::Secret, &secret.name));
+/// `of_service` is the namespace of its Service.
+fn function_targets(namespace: &str, of_service: &str, function: &LambdaTarget) -> Vec<ObjectRef> {
+    let service = function.service.iter().map(|service| ObjectRef::new(Kind::Service, of_service, &service.name));
+    let keys = function.credentials_ref.iter().map(|secret| ObjectRef::new(Kind::Secret, namespace, &secret.name));
     service.chain(keys).collect()
 }
 

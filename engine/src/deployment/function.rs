@@ -84,8 +84,9 @@ impl LambdaTemplate {
         let name = name.as_text().expect("there are no path variables, and stage variables are filled in");
         let version = self.version;
         let (destination, base, function, signing) = match &self.endpoint {
-            LambdaEndpoint::Service { service } => {
-                (Destination::Service { service: service.clone(), tls: None, link: None }, "", name.to_owned(), None)
+            LambdaEndpoint::Service { service, link } => {
+                let destination = Destination::Service { service: service.clone(), tls: None, link: link.clone() };
+                (destination, "", name.to_owned(), None)
             }
             LambdaEndpoint::Url { url } => {
                 let (destination, base) = base_url(url)?;

@@ -124,6 +124,9 @@ fn target(spec: &Value, words: &mut Map<String, Value>, over: &mut Map<String, V
         say("payloadFormatVersion", spec.get("payloadFormatVersion").cloned().unwrap_or_else(|| json!("2.0")));
         // The port that an import supposes is not known here, so the function is told in full.
         over.insert("lambda".to_owned(), lambda.clone());
+        if let Some(link) = spec.get("vpcLinkRef") {
+            over.insert("vpcLinkRef".to_owned(), link.clone());
+        }
     } else if let Some(aws) = spec.get("aws") {
         say("type", json!("AWS_PROXY"));
         say("payloadFormatVersion", json!("1.0"));

@@ -91,6 +91,9 @@ pub(super) async fn send(prepared: Prepared<'_>, worker: &Worker, record: &mut R
                 Box::pin(invoke(worker, &addresses, tls, call, function, payload_bytes, record)),
             );
             let result = invoked.await;
+            if let (Err(_), Addresses::Linked(linked)) = (&result, &addresses) {
+                linked.timed_out();
+            }
             note_latency(record, sent);
             result.unwrap_or_else(|_| {
                 worker.metrics.count(Counter::BackendTimeout);
