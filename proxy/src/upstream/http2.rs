@@ -283,3 +283,6 @@ fn of_http2(error: &hyper::Error) -> Option<&h2::Error> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;
