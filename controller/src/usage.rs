@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tollgate_crds::{API_VERSION, CustomerUsage, PlanUsageStatus, UsagePlan};
 use tollgate_engine::snapshot::{KeyUsage, PlanUsage, UsageReport};
-use tracing::debug;
+use tracing::warn;
 
 use crate::shared::Fleets;
 
@@ -234,8 +234,8 @@ pub async fn run(client: Client, fleets: Arc<Fleets>, leader: watch::Receiver<bo
                 Ok(Ok(())) => drop(written.insert(plan, now)),
                 // A plan that was deleted while customers of it are remembered.
                 Ok(Err(kube::Error::Api(status))) if status.code == 404 => drop(written.insert(plan, now)),
-                Ok(Err(error)) => debug!(plan, %error, "usage could not be written"),
-                Err(_) => debug!(plan, "usage could not be written in time"),
+                Ok(Err(error)) => warn!(plan, %error, "usage could not be written"),
+                Err(_) => warn!(plan, "usage could not be written in time"),
             }
         }
     }

@@ -1,20 +1,26 @@
 //! API keys from their objects and Secrets to the answers of proxies.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use tollgate_e2e::{eventually, suite};
+use tollgate_e2e::{eventually, suite, within};
 
 use crate::Shared;
-use crate::process::world::World;
+use crate::process::world::{VERSION, World};
 
+/// Usage is told every fifteen seconds and written every thirty.
+const LONG: Duration = Duration::from_secs(120);
 const OLD: &str = "old-value-0123456789-abcdef";
 const NEW: &str = "new-value-0123456789-abcdef";
 
 pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
-    vec![suite::test("keys::values_rotate_without_a_gap_and_keys_close", shared, life)]
+    vec![
+        suite::test("keys::values_rotate_without_a_gap_and_keys_close", shared, life),
+        suite::test("keys::usage_is_told_and_a_quota_extended", shared, usage),
+    ]
 }
 
 /// Generated, rotated through two live values, disabled, expired, and closed with its plan.
@@ -73,8 +79,49 @@ async fn life(shared: &Shared) -> Result<()> {
     world.cluster.condition("ApiKey", &world.namespace, "mallory", "ResolvedRefs", conflict).await?;
     answers(&world, NEW, 200).await?;
 
-    world.cluster.delete(crate::process::world::VERSION, "UsagePlan", &world.namespace, "gold").await?;
+    world.cluster.delete(VERSION, "UsagePlan", &world.namespace, "gold").await?;
     answers(&world, NEW, 403).await?;
+    world.clean().await
+}
+
+/// What two proxies count comes together in the plan's status; an extension lets the key make more requests.
+async fn usage(shared: &Shared) -> Result<()> {
+    let world = World::start(shared).await?;
+    let quota = json!({"limit": 2, "period": "MONTH"});
+    let stages = json!([{"stageRef": {"name": "default"}}]);
+    world.apply("UsagePlan", "gold", json!({"quota": quota, "apiStages": stages})).await?;
+    let integration = json!({"service": {"name": "backend", "port": 80}});
+    let metered = json!({"apiRef": {"name": "shop"}, "routeKey": "GET /metered", "apiKeyRequired": true, "integration": integration});
+    world.apply("Route", "metered", metered).await?;
+    secret(&world, json!({"new": NEW})).await?;
+    let from = json!({"secretKeyRef": {"name": "values", "key": "new"}});
+    key(&world, json!({"valueFrom": from})).await?;
+    // Each proxy counts for itself without a shared store: two requests each.
+    let used_up = || eventually("the quota to be used up", async || status(&world, NEW, 429).await);
+    used_up().await?;
+    let told = |used: u64, remaining: u64| {
+        let world = &world;
+        within(LONG, "the usage of the plan", async move || {
+            let plan = world.cluster.get(VERSION, "UsagePlan", &world.namespace, "gold").await?;
+            let usage = &plan["status"]["usage"];
+            let alice = &usage["keys"][0];
+            let as_told = alice["key"] == "alice" && usage["used"] == used && alice["remaining"] == remaining;
+            ensure!(as_told && usage["customers"] == 1, "it is {usage}");
+            let ready = plan["status"]["conditions"].as_array().is_some_and(|all| all.len() == 4);
+            ensure!(ready, "the conditions are gone: {}", plan["status"]);
+            Ok(plan)
+        })
+    };
+    let plan = told(4, 0).await?;
+    let day = plan["status"]["usage"]["observedAt"].as_str().and_then(|time| time.get(..10)).context("a time")?;
+    let more = json!([{"usagePlanRef": {"name": "gold"}, "requests": 1, "during": day}]);
+    key(&world, json!({"valueFrom": from, "quotaExtensions": more})).await?;
+    for proxy in &world.proxies {
+        let request = || world.request("/metered").header("x-api-key", NEW);
+        eventually("one request more", async || request().send(proxy.listen).await?.expect(200)).await?;
+    }
+    used_up().await?;
+    told(6, 0).await?;
     world.clean().await
 }
 
