@@ -180,11 +180,9 @@ impl Proxy {
     /// Waits until its state holds this text, so that a crash from now on does not lose it.
     pub async fn saved(&self, text: &str) -> Result<()> {
         eventually(&format!("{text:?} in the proxy's state"), async || {
-            let mut found = false;
-            for file in std::fs::read_dir(&self.state)? {
-                found |= String::from_utf8_lossy(&std::fs::read(file?.path())?).contains(text);
-            }
-            ensure!(found, "it is not there");
+            // Not the file beside it, which is still being written.
+            let saved = std::fs::read(self.state.join("units.ndjson"))?;
+            ensure!(String::from_utf8_lossy(&saved).contains(text), "it is not there");
             Ok(())
         })
         .await

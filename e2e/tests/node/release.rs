@@ -206,7 +206,8 @@ async fn no_rights(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// Both proxies together admit exactly the quota, also when the store is killed meanwhile.
+/// Both proxies together never admit more than the quota, also when the store is killed meanwhile, and go on when it is back. A call of
+/// the store that goes unanswered may have leased, so they may admit less; how exact they are else is shown in `proxy/tests/usage_table.rs`.
 async fn shared_quota(shared: &Shared) -> Result<()> {
     const LIMIT: usize = 40;
     example_applied(shared).await?;
@@ -245,30 +246,21 @@ async fn shared_quota(shared: &Shared) -> Result<()> {
     // The container starts again on the volume of its pod.
     let pod = cluster.get("v1", "Pod", NAMESPACE, "tollgate-valkey-0").await?;
     let restarts = |pod: &Value| pod.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_u64);
-    let before = restarts(&pod).context("the store's pod has no container")?;
+    let started = restarts(&pod).context("the store's pod has no container")?;
     let id = pod.pointer("/status/containerStatuses/0/containerID").and_then(Value::as_str).context("no id")?;
     if Node::is_own() {
         let id = id.trim_start_matches("containerd://");
         shared.node().ctr(&["task", "kill", "-s", "SIGKILL", id])?;
         eventually("the store to be started again", async || {
             let pod = cluster.get("v1", "Pod", NAMESPACE, "tollgate-valkey-0").await?;
-            ensure!(restarts(&pod) > Some(before), "{}", pod["status"]);
+            ensure!(restarts(&pod) > Some(started), "{}", pod["status"]);
             Ok(())
         })
         .await?;
     }
-    // A proxy gives back what it leased and did not use after two seconds; so whoever is refused asks again.
-    eventually("the whole quota to be used", async || {
+    let before = admitted;
+    eventually("both proxies to know that the quota is used up", async || {
         for _ in 0..LIMIT {
-            admitted += usize::from(ask().await?.status == 200);
-        }
-        ensure!(admitted >= LIMIT, "{admitted} of {LIMIT}");
-        Ok(())
-    })
-    .await?;
-    // One proxy may have served it all before the other found the store again.
-    eventually("both proxies to know that it is used up", async || {
-        for _ in 0..10 {
             let answer = ask().await?;
             admitted += usize::from(answer.status == 200);
             answer.expect(429)?;
@@ -276,7 +268,10 @@ async fn shared_quota(shared: &Shared) -> Result<()> {
         Ok(())
     })
     .await?;
-    ensure!(admitted == LIMIT, "{admitted} of {LIMIT}");
+    ensure!(
+        before < admitted && admitted <= LIMIT,
+        "{admitted} of {LIMIT}, {before} of them before the store was killed"
+    );
     cluster.kubectl(&["-n", "bookstore", "delete", "route/metered", "apikey/customer", "usageplan/metered"])?;
     Ok(())
 }
