@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use http::{HeaderValue, Uri};
+use tollgate_engine::throttle::AccountLimit;
 
 use crate::access_log::Destination;
 use crate::usage::Topology;
@@ -87,6 +88,9 @@ pub struct Args {
     /// Share of the requests without a traceparent that get a span, 0 to 1
     #[arg(long, env = "TOLLGATE_TRACE_RATIO", value_name = "RATIO", default_value_t = 0.01)]
     pub trace_ratio: f64,
+    /// What all APIs of this proxy may do together, e.g. 10000:5000. No limit when absent, where AWS has these two
+    #[arg(long, env = "TOLLGATE_ACCOUNT_THROTTLE", value_name = "RATE:BURST")]
+    pub account_throttle: Option<AccountThrottle>,
     /// Expect a PROXY protocol header (v1 or v2) on every client connection. Only behind a load balancer that sends it: anybody else
     /// could forge client addresses
     #[arg(long, env = "TOLLGATE_PROXY_PROTOCOL")]
@@ -112,6 +116,23 @@ pub enum LogFormat {
     Plain,
     /// One JSON object a line.
     Json,
+}
+
+/// Requests a second, and the size of the bucket: `10000:5000`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AccountThrottle(pub AccountLimit);
+
+impl FromStr for AccountThrottle {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once(':').and_then(|(rate, burst)| {
+            let rate = rate.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate >= 0.0)?;
+            Some(AccountLimit { rate, burst: burst.parse().ok()? })
+        });
+        let limit = parsed.ok_or("write requests a second and the size of the bucket, e.g. 10000:5000")?;
+        Ok(Self(limit))
+    }
 }
 
 /// A length of time as people write it: `10s`, `500ms`, `2m`.
@@ -176,6 +197,18 @@ mod tests {
         assert_eq!(parse("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(parse("2m"), Some(Duration::from_secs(120)));
         for text in ["", "10", "s", "-1s", "1.5s", "1h"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_throttle_is_a_rate_and_a_burst() {
+        let parse = |text: &str| text.parse::<AccountThrottle>().map(|limit| (limit.0.rate, limit.0.burst)).ok();
+        assert_eq!(parse("10000:5000"), Some((10_000.0, 5_000)));
+        // As Helm writes large numbers.
+        assert_eq!(parse("1e+06:1"), Some((1_000_000.0, 1)));
+        assert_eq!(parse("0.5:0"), Some((0.5, 0)));
+        for text in ["", "10", "10:", ":10", "-1:5", "inf:5", "NaN:5", "10:-5", "10:5:1"] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

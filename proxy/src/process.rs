@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use clap::Parser;
 use tokio::runtime::Runtime;
-use tollgate_engine::throttle::AccountLimit;
 use tracing::{error, info, warn};
 
 use crate::access_log::{AccessLog, Destination};
@@ -26,7 +25,7 @@ use crate::jwks::Jwks;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::server::{Server, Services, StartError};
-use crate::settings::{ConnectionLimits, Drain, Settings};
+use crate::settings::{ConnectionLimits, Drain, Settings, UNLIMITED};
 use crate::spans::{SpanSettings, Spans};
 use crate::state::Store;
 use crate::tls::{Certificates, ClientConfigs, Pair, control_config};
@@ -38,8 +37,6 @@ use crate::usage::{self, StoreKind, StoreSettings, Topology, UsageMeters};
 pub struct Options {
     /// Listeners, workers, limits.
     pub settings: Settings,
-    /// What no stage may exceed; infinite means that only stages and routes limit.
-    pub account: AccountLimit,
     /// Directories with certificates of the HTTPS listener.
     pub certificates: Vec<PathBuf>,
     /// Shown where no other certificate fits.
@@ -127,8 +124,7 @@ impl Process {
     /// # Errors
     /// An address is taken, or a file cannot be used.
     pub fn start(options: Options) -> Result<Self, ProcessError> {
-        let Options { settings, account, certificates, fallback_certificate, access_log, spans, usage, usage_store } =
-            options;
+        let Options { settings, certificates, fallback_certificate, access_log, spans, usage, usage_store } = options;
         // One thread, beside the workers: it must not wait behind their requests.
         let control = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -183,7 +179,7 @@ impl Process {
             usage: usage.clone(),
             server_tls,
         };
-        let server = Server::start(&settings, account, &services)?;
+        let server = Server::start(&settings, &services)?;
         Ok(Self { server, control, access_log, spans_sent, usage, metrics, readiness: Readiness::default(), jwks })
     }
 
@@ -256,6 +252,7 @@ fn serve(args: Args, log: crate::telemetry::LogFilter) -> Result<(), ProcessErro
         workers,
         base_domain,
         account_id,
+        account_throttle,
         region,
         min_drain,
         max_drain,
@@ -283,6 +280,7 @@ fn serve(args: Args, log: crate::telemetry::LogFilter) -> Result<(), ProcessErro
         workers: workers.unwrap_or_else(default_workers),
         base_domain,
         account_id,
+        account: account_throttle.map_or(UNLIMITED, |limit| limit.0),
         region,
         limits: ConnectionLimits::default(),
         proxy_protocol,
@@ -294,7 +292,6 @@ fn serve(args: Args, log: crate::telemetry::LogFilter) -> Result<(), ProcessErro
     };
     let process = Process::start(Options {
         settings,
-        account: UNLIMITED,
         certificates: tls_certificate,
         fallback_certificate: None,
         access_log,
@@ -353,9 +350,6 @@ fn store_settings(
     let password = password.map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_owned());
     Ok(Some(StoreSettings { urls, topology, password, ca: ca.map(read).transpose()? }))
 }
-
-/// Stages and routes limit; a whole proxy does not unless it is told to (AWS: H-THR-3).
-pub const UNLIMITED: AccountLimit = AccountLimit { rate: f64::INFINITY, burst: u32::MAX };
 
 fn leave(process: &Process, feed: &Feed<HttpTransport>) {
     let feed = feed.clone();

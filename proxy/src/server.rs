@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
-use tollgate_engine::throttle::AccountLimit;
+use tollgate_engine::throttle::Bucket;
 
 use crate::access_log::AccessLog;
 use crate::connection::Kind;
@@ -83,7 +83,7 @@ impl Server {
     ///
     /// # Errors
     /// An address is taken, or a setting is missing.
-    pub fn start(settings: &Settings, account: AccountLimit, services: &Services) -> Result<Self, StartError> {
+    pub fn start(settings: &Settings, services: &Services) -> Result<Self, StartError> {
         let epoch = Instant::now();
         services.usage.begin(epoch, services.metrics.control());
         let plain =
@@ -100,6 +100,7 @@ impl Server {
         if listeners.is_empty() {
             return Err(StartError::NoListener);
         }
+        let account = settings.account.rate.is_finite().then(|| Arc::new((settings.account.limit(), Bucket::new())));
         let mut commands = Vec::new();
         let mut threads = Vec::new();
         for number in 0..settings.workers.get() {
@@ -110,6 +111,7 @@ impl Server {
                 listeners: sockets.collect::<Result<_, _>>()?,
                 commands: receiver,
                 services: services.clone(),
+                account: account.clone(),
                 epoch,
             };
             let thread = std::thread::Builder::new().name(format!("worker-{number}"));
@@ -122,7 +124,7 @@ impl Server {
         };
         let publication = Publication::new(
             (settings.base_domain.clone(), settings.account_id.clone()),
-            account,
+            settings.account,
             services.jwks.clone(),
             tls,
             services.checks.clone(),

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use http::HeaderValue;
+use tollgate_engine::throttle::AccountLimit;
 
 use crate::hosts::Hosts;
 
@@ -23,6 +24,8 @@ pub struct Settings {
     pub account_id: String,
     /// Reported as the region in ARNs.
     pub region: String,
+    /// What all APIs of this proxy may do together, and what no stage may exceed (H-THR-3); [`UNLIMITED`]: only stages and routes limit.
+    pub account: AccountLimit,
     /// The connection tier's bounds.
     pub limits: ConnectionLimits,
     /// Expect a PROXY protocol header (v1 or v2) on every client connection. Off by default: a client could forge it.
@@ -39,6 +42,9 @@ pub struct Settings {
     /// How a stopping proxy leaves.
     pub drain: Drain,
 }
+
+/// A proxy as a whole does not limit unless it is told to, where AWS does.
+pub const UNLIMITED: AccountLimit = AccountLimit { rate: f64::INFINITY, burst: u32::MAX };
 
 /// Bounds of connections (promise P9).
 #[derive(Clone, Copy, Debug)]

@@ -10,6 +10,7 @@ use futures::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
+use tollgate_engine::throttle::{Bucket, Limit};
 use tracing::{debug, warn};
 
 use crate::access_log::WorkerLog;
@@ -58,6 +59,8 @@ pub(crate) struct Worker {
     pub(crate) spans: WorkerSpans,
     pub(crate) tokens: TokenCaches,
     pub(crate) usage: UsageMeters,
+    /// The bucket of all APIs together, if there is one.
+    account: Option<Arc<(Limit, Bucket)>>,
     pub(crate) clock: Clock,
     random: RefCell<fastrand::Rng>,
     gateway: RefCell<Option<Rc<Current>>>,
@@ -68,6 +71,36 @@ impl Worker {
     /// a counter that other workers write.
     pub(crate) fn gateway(&self) -> Option<Rc<Current>> {
         self.gateway.borrow().clone()
+    }
+
+    /// Takes a token of the route's bucket and one of the account's, or none (H-THR-2, H-THR-3, R-THR-2).
+    pub(crate) fn take(&self, route: Option<&(Limit, Arc<Bucket>)>, now: Instant) -> bool {
+        if let Some((limit, bucket)) = route
+            && !bucket.take(limit, self.clock.nanoseconds(now))
+        {
+            return false;
+        }
+        if let Some((limit, bucket)) = self.account.as_deref()
+            && !bucket.take(limit, self.clock.nanoseconds(now))
+        {
+            if let Some((limit, bucket)) = route {
+                bucket.give_back(limit);
+            }
+            return false;
+        }
+        true
+    }
+
+    /// Puts back what [`Self::take`] took, for a request that is refused for another reason.
+    pub(crate) fn give_back(&self, route: Option<&(Limit, Arc<Bucket>)>) {
+        let account = self.account.as_deref();
+        for (limit, bucket) in route
+            .map(|(limit, bucket)| (limit, &**bucket))
+            .into_iter()
+            .chain(account.map(|(limit, bucket)| (limit, bucket)))
+        {
+            bucket.give_back(limit);
+        }
     }
 
     /// Random bytes for ids: hard to guess, not secret.
@@ -130,6 +163,7 @@ pub(crate) struct Start {
     pub(crate) listeners: Vec<(std::net::TcpListener, Kind)>,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) services: Services,
+    pub(crate) account: Option<Arc<(Limit, Bucket)>>,
     pub(crate) epoch: Instant,
 }
 
@@ -140,7 +174,7 @@ pub(crate) fn run(start: Start) -> std::io::Result<()> {
 }
 
 async fn work(start: Start) -> std::io::Result<()> {
-    let Start { settings, listeners, mut commands, services, epoch } = start;
+    let Start { settings, listeners, mut commands, services, account, epoch } = start;
     let wait = settings.wait_for_configuration;
     let metrics = Rc::new(services.metrics.worker());
     let connector = Connector::from_system(settings.hosts.clone());
@@ -153,6 +187,7 @@ async fn work(start: Start) -> std::io::Result<()> {
         spans: services.spans.worker(),
         tokens: TokenCaches::default(),
         usage: services.usage.clone(),
+        account,
         clock: Clock::new(epoch),
         random: RefCell::new(fastrand::Rng::new()),
         gateway: RefCell::new(None),

@@ -8,11 +8,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use http_body_util::Full;
-use tollgate_engine::throttle::AccountLimit;
 use tollgate_proxy::Settings;
 use tollgate_proxy::access_log::Destination;
 use tollgate_proxy::process::{Options, Process};
-use tollgate_proxy::settings::{ConnectionLimits, Drain};
+use tollgate_proxy::settings::{ConnectionLimits, Drain, UNLIMITED};
 use tollgate_proxy::spans::SpanSettings;
 use tollgate_testkit::{Api, Client, Gateway, backend, echo, http, service, unit_set};
 
@@ -39,6 +38,7 @@ fn traced(ratio: f64) -> (Process, mpsc::Receiver<(String, Vec<u8>)>) {
         base_domain: "gw.example".to_owned(),
         account_id: "000000000000".to_owned(),
         region: "local".to_owned(),
+        account: UNLIMITED,
         limits: ConnectionLimits::default(),
         proxy_protocol: false,
         trusted_hops: 0,
@@ -50,7 +50,6 @@ fn traced(ratio: f64) -> (Process, mpsc::Receiver<(String, Vec<u8>)>) {
     let endpoint = format!("http://{collector}").parse().unwrap();
     let process = Process::start(Options {
         settings,
-        account: AccountLimit { rate: f64::MAX, burst: u32::MAX },
         certificates: Vec::new(),
         fallback_certificate: None,
         access_log: Destination::Off,

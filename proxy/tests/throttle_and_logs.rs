@@ -1,6 +1,7 @@
 //! Throttling, access logs and metrics of stages (sections 2.3 to 2.5 of the spec).
 
 use serde_json::{Value, json};
+use tollgate_engine::throttle::AccountLimit;
 use tollgate_testkit::{
     Api, Gateway, Issuer, Reply, SigningKey, backend, echo, function, http, invoked, raw_backend, unused_address,
 };
@@ -58,6 +59,24 @@ fn the_default_is_a_template_and_routes_override_it_by_field() {
     assert_eq!(statuses(&gateway, "GET /a", 2), [200, 429]);
     assert_eq!(statuses(&gateway, "GET /b", 2), [200, 429]);
     assert_eq!(statuses(&gateway, "GET /more", 4), [200, 200, 200, 429]);
+}
+
+/// The account's bucket is one for all APIs of a proxy. What it refuses takes nothing from the route, and what the route refuses takes nothing
+/// from it; a stage's limit cannot be above it.
+///
+/// Proves H-THR-3, R-THR-2, R-THR-5, R-THR-6.
+#[test]
+fn an_account_may_have_a_limit_for_all_its_apis() {
+    let mut gateway = Gateway::with(|settings| settings.account = AccountLimit { rate: 0.0001, burst: 5 });
+    let stage = json!({"stageName": "$default", "routeSettings": {"GET /a": burst(2), "GET /c": burst(100)}});
+    let reports = gateway.publish(&api(&["GET /a", "GET /b", "GET /c"]).only_stage(stage).units());
+    assert!(reports.iter().all(|report| report.problems.is_empty()), "{reports:?}");
+    assert_eq!(statuses(&gateway, "GET /a", 4), [200, 200, 429, 429]);
+    assert_eq!(statuses(&gateway, "GET /none", 4), [404; 4]);
+    assert_eq!(statuses(&gateway, "GET /b", 1), [200]);
+    assert_eq!(statuses(&gateway, "GET /c", 3), [200, 200, 429]);
+    assert_eq!(answer(&gateway.call("GET /b")), TOO_MANY);
+    assert!((gateway.metric("tollgate_requests_throttled_total") - 4.0).abs() < 0.1);
 }
 
 /// Two proxies that share nothing: each admits a burst.

@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 
 use tollgate_engine::meter::{Digest, shard_of};
 use tollgate_engine::snapshot::{ContentHash, Unit, UnitId, UnitReport};
-use tollgate_engine::throttle::AccountLimit;
 use tollgate_proxy::access_log::AccessLog;
 use tollgate_proxy::health::HealthChecks;
 use tollgate_proxy::hosts::Hosts;
 use tollgate_proxy::http_client::HttpClient;
 use tollgate_proxy::jwks::Jwks;
 use tollgate_proxy::metrics::Metrics;
-use tollgate_proxy::settings::{ConnectionLimits, Drain};
+use tollgate_proxy::settings::{ConnectionLimits, Drain, UNLIMITED};
 use tollgate_proxy::spans::Spans;
 use tollgate_proxy::tls::ClientConfigs;
 use tollgate_proxy::units::{Batch, Held, UnitSet};
@@ -75,6 +74,7 @@ impl Gateway {
             base_domain: "gw.example".to_owned(),
             account_id: "000000000000".to_owned(),
             region: "local".to_owned(),
+            account: UNLIMITED,
             limits: ConnectionLimits::default(),
             proxy_protocol: false,
             trusted_hops: 0,
@@ -96,7 +96,7 @@ impl Gateway {
             usage: UsageMeters::new(store),
             server_tls: settings.tls_listen.map(|_| Arc::clone(&identity.server)),
         };
-        let server = Server::start(&settings, AccountLimit { rate: f64::MAX, burst: u32::MAX }, &services).unwrap();
+        let server = Server::start(&settings, &services).unwrap();
         let address = server.listen().unwrap();
         let tls_address = server.tls_listen();
         let certificate = identity.pem;

@@ -15,7 +15,7 @@ use tollgate_proxy::admin::{Admin, AdminParts};
 use tollgate_proxy::feed::View;
 use tollgate_proxy::hosts::Hosts;
 use tollgate_proxy::process::{self, Process};
-use tollgate_proxy::settings::{ConnectionLimits, Drain};
+use tollgate_proxy::settings::{ConnectionLimits, Drain, UNLIMITED};
 use tollgate_proxy::telemetry::LogFilter;
 use tollgate_proxy::tls::{Pair, self_signed};
 use tollgate_proxy::units::{Publisher, UnitSet};
@@ -51,6 +51,7 @@ impl Gateway {
             base_domain: "localhost".to_owned(),
             account_id: "000000000000".to_owned(),
             region: "local".to_owned(),
+            account: UNLIMITED,
             limits: ConnectionLimits::default(),
             proxy_protocol: false,
             trusted_hops: 0,
@@ -61,7 +62,6 @@ impl Gateway {
         };
         let process = Process::start(process::Options {
             settings,
-            account: process::UNLIMITED,
             certificates: Vec::new(),
             fallback_certificate: options.tls_listen.map(|_| certificate(options.state.as_deref())).transpose()?,
             access_log: Destination::Stdout,

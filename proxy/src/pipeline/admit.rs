@@ -68,11 +68,9 @@ pub(super) fn route<'s>(
     Err(Reject::NotFound.into())
 }
 
-/// Takes a token from the route's bucket.
+/// Takes a token from the route's bucket, and from the account's if there is one.
 pub(super) fn throttle<'s>(matched: Matched<'s>, worker: &Worker, now: Instant) -> Result<Admitted<'s>, Stop> {
-    if let Some((limit, bucket)) = &matched.served.stage.policies[matched.number].throttle
-        && !bucket.take(limit, worker.clock.nanoseconds(now))
-    {
+    if !worker.take(matched.served.stage.policies[matched.number].throttle.as_ref(), now) {
         worker.metrics.count(Counter::Throttled);
         return Err(Reject::TooManyRequests.into());
     }

@@ -33,9 +33,7 @@ pub(super) async fn admit<'s>(
             if reject == Reject::InvalidApiKey {
                 worker.metrics.count(Counter::KeyRefused);
             }
-            if let Some((limit, bucket)) = &caller.matched.served.stage.policies[caller.matched.number].throttle {
-                bucket.give_back(limit);
-            }
+            worker.give_back(caller.matched.served.stage.policies[caller.matched.number].throttle.as_ref());
             Err(reject.into())
         }
     }
