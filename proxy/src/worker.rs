@@ -93,12 +93,10 @@ impl Worker {
 
     /// Puts back what [`Self::take`] took, for a request that is refused for another reason.
     pub(crate) fn give_back(&self, route: Option<&(Limit, Arc<Bucket>)>) {
-        let account = self.account.as_deref();
-        for (limit, bucket) in route
-            .map(|(limit, bucket)| (limit, &**bucket))
-            .into_iter()
-            .chain(account.map(|(limit, bucket)| (limit, bucket)))
-        {
+        if let Some((limit, bucket)) = route {
+            bucket.give_back(limit);
+        }
+        if let Some((limit, bucket)) = self.account.as_deref() {
             bucket.give_back(limit);
         }
     }
@@ -108,6 +106,17 @@ impl Worker {
         let mut bytes = [0; N];
         self.random.borrow_mut().fill(&mut bytes);
         bytes
+    }
+
+    /// Whether to go on serving.
+    fn follow(&self, command: Option<Command>) -> bool {
+        match command {
+            Some(Command::Serve(gateway)) => {
+                self.serve(gateway);
+                true
+            }
+            Some(Command::Drain) | None => false,
+        }
     }
 
     fn serve(&self, gateway: Arc<Gateway>) {
@@ -198,22 +207,14 @@ async fn work(start: Start) -> std::io::Result<()> {
         let worker = Rc::clone(&worker);
         async move { worker.log.flush_in_time().await }
     });
-    let mut first = None;
-    if wait {
-        first = commands.recv().await;
-        if let Some(Command::Serve(gateway)) = &first {
-            worker.serve(Arc::clone(gateway));
-        }
-    }
+    let mut serving = !wait || worker.follow(commands.recv().await);
     let mut accepting = Vec::new();
     for (listener, kind) in listeners {
         let listener = TcpListener::from_std(listener)?;
         accepting.push(tokio::task::spawn_local(accept(Rc::clone(&worker), listener, kind)));
     }
-    if !matches!(first, Some(Command::Drain)) {
-        while let Some(Command::Serve(gateway)) = commands.recv().await {
-            worker.serve(gateway);
-        }
+    while serving {
+        serving = worker.follow(commands.recv().await);
     }
     drain(&worker, &mut commands).await;
     worker.connections.finish();

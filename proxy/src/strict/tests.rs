@@ -62,10 +62,11 @@ fn ambiguous_requests_are_spoiled() {
             let passed = passed(bytes.as_bytes(), piece);
             let spoiled = passed.iter().position(|byte| *byte == SPOIL);
             let spoiled = spoiled.unwrap_or_else(|| panic!("{bad:?} in pieces of {piece}"));
-            assert!(
-                (good.len()..=good.len() + bad.len()).contains(&spoiled),
-                "{bad:?} in pieces of {piece}: {spoiled}"
-            );
+            // Within a chunked body the end of the line itself may be what stops the parser.
+            let end = good.len() + bad.len();
+            let in_body = good.contains("\r\n\r\n") && spoiled == end && matches!(passed[end - 1], b'\n' | b'\r');
+            let stopped = if in_body { end - 1 } else { spoiled };
+            assert!((good.len()..end).contains(&stopped), "{bad:?} in pieces of {piece}: {spoiled}");
             assert!(passed[spoiled..].iter().all(|byte| *byte == SPOIL), "{bad:?} in pieces of {piece}: {passed:?}");
         }
     }
