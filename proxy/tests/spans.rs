@@ -3,17 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::mpsc;
-use std::time::Duration;
 
 use http_body_util::Full;
-use tollgate_proxy::Settings;
 use tollgate_proxy::access_log::Destination;
 use tollgate_proxy::process::{Options, Process};
-use tollgate_proxy::settings::{ConnectionLimits, Drain, UNLIMITED};
 use tollgate_proxy::spans::SpanSettings;
-use tollgate_testkit::{Api, Client, Gateway, backend, echo, http, service, unit_set};
+use tollgate_testkit::{Api, Client, Gateway, backend, echo, http, service, settings, unit_set};
 
 const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
@@ -31,25 +27,9 @@ fn traced(ratio: f64) -> (Process, mpsc::Receiver<(String, Vec<u8>)>) {
         sender.send((head.uri.path().to_owned(), body.to_vec())).unwrap();
         http::Response::new(Full::default())
     });
-    let settings = Settings {
-        listen: Some("127.0.0.1:0".parse().unwrap()),
-        tls_listen: None,
-        workers: NonZeroUsize::MIN,
-        base_domain: "gw.example".to_owned(),
-        account_id: "000000000000".to_owned(),
-        region: "local".to_owned(),
-        account: UNLIMITED,
-        limits: ConnectionLimits::default(),
-        proxy_protocol: false,
-        trusted_hops: 0,
-        via: tollgate_engine::forward::DEFAULT_VIA.clone(),
-        wait_for_configuration: false,
-        hosts: tollgate_proxy::hosts::Hosts::default(),
-        drain: Drain { min: Duration::ZERO, max: Duration::from_secs(5) },
-    };
     let endpoint = format!("http://{collector}").parse().unwrap();
     let process = Process::start(Options {
-        settings,
+        settings: settings(),
         certificates: Vec::new(),
         fallback_certificate: None,
         access_log: Destination::Off,

@@ -7,88 +7,20 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tollgate_proxy::metrics::Metrics;
-use tollgate_proxy::usage::{StoreKind, StoreSettings, Topology, shared};
-use tollgate_testkit::{Api, Authority, Gateway, Issued, REDIS_PASSWORD, Redis, backend, echo, http};
+use tollgate_proxy::usage::{StoreSettings, Topology};
+use tollgate_testkit::{Authority, Issued, Metered, REDIS_PASSWORD, Redis, metered_api, store_settings};
 
 /// Long enough for the slowest machine; nothing waits this long unless it fails.
 const AMPLE: Duration = Duration::from_secs(60);
-
-struct Proxy {
-    gateway: Gateway,
-    metrics: Metrics,
-    _task: tokio::runtime::Runtime,
-}
-
-impl Proxy {
-    fn start(settings: StoreSettings, api: &Api) -> Self {
-        let metrics = Metrics::new();
-        let (store, service) = shared(settings, &metrics);
-        let task = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        task.spawn(service.run());
-        let mut gateway = Gateway::with_store(StoreKind::Shared(store), |_| {});
-        gateway.publish(&api.units());
-        Self { gateway, metrics, _task: task }
-    }
-
-    fn up(settings: StoreSettings, api: &Api) -> Self {
-        let proxy = Self::start(settings, api);
-        proxy.wait("tollgate_usage_store_up", |up| up > 0.0);
-        proxy
-    }
-
-    fn metric(&self, series: &str) -> f64 {
-        let text = self.metrics.encode();
-        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
-    }
-
-    fn wait(&self, series: &str, until: impl Fn(f64) -> bool) {
-        let begun = Instant::now();
-        while !until(self.metric(series)) {
-            assert!(begun.elapsed() < AMPLE, "{series} stays at {}", self.metric(series));
-            std::thread::yield_now();
-        }
-    }
-
-    fn ask(&self, key: usize) -> u16 {
-        self.gateway.call(&format!("GET /a\nx-api-key: {}", value(key))).status
-    }
-}
-
-fn value(key: usize) -> String {
-    format!("customer-{key:04}-0123456789")
-}
-
-fn api(keys: usize, plan: Value) -> Api {
-    let mut metered = http(&format!("http://{}/", backend(echo)));
-    metered["route"] = json!({"apiKeyRequired": true, "requires": ["usagePlans"]});
-    let mut api = Api::new(&[("GET /a", metered)]).plan("gold", &["$default"], plan);
-    for key in 0..keys {
-        api = api.key(&format!("k{key}"), &value(key), &["gold"], &json!({}));
-    }
-    api
-}
 
 fn quota(limit: usize) -> Value {
     json!({"quota": {"limit": limit, "period": "MONTH"}, "failureMode": "Closed"})
 }
 
-fn settings(url: String, topology: Topology) -> StoreSettings {
-    StoreSettings { urls: vec![url], topology, password: Some(REDIS_PASSWORD.into()), ca: None }
-}
-
 /// How many of so many requests of each customer pass, sent through the proxies in turn.
-fn admitted(proxies: &[Proxy], keys: usize, requests: usize) -> Vec<usize> {
+fn admitted(proxies: &[Metered], keys: usize, requests: usize) -> Vec<usize> {
     let passes = |key| (0..requests).filter(|n| proxies[n % proxies.len()].ask(key) == 200).count();
     (0..keys).map(passes).collect()
-}
-
-/// Nobody holds anything any more.
-fn all_given_back(proxies: &[Proxy]) {
-    for proxy in proxies {
-        proxy.wait("tollgate_usage_customers_leased", |customers| customers < 1.0);
-    }
 }
 
 fn write(directory: &Path, issued: &Issued, ca: &str) {
@@ -112,12 +44,12 @@ fn with_tls(authority: &Authority) -> Option<Redis> {
 fn a_server_with_tls_and_password() {
     let authority = Authority::new("The store's authority");
     let Some(redis) = with_tls(&authority) else { return };
-    let api = api(1, quota(10));
+    let api = metered_api(1, quota(10));
     let right = StoreSettings {
         ca: Some(authority.pem.into_bytes()),
-        ..settings(format!("rediss://{}", redis.address), Topology::Single)
+        ..store_settings(format!("rediss://{}", redis.address), Topology::Single)
     };
-    let proxies = [Proxy::up(right.clone(), &api), Proxy::up(right.clone(), &api)];
+    let proxies = [Metered::up(right.clone(), &api), Metered::up(right.clone(), &api)];
     assert_eq!(admitted(&proxies, 1, 20), [10]);
 
     let stranger = Authority::new("Somebody else");
@@ -128,7 +60,7 @@ fn a_server_with_tls_and_password() {
         (StoreSettings { password: None, ..right.clone() }, "no password"),
         (StoreSettings { urls: vec![format!("redis://{}", redis.address)], ..right }, "no TLS"),
     ] {
-        let proxy = Proxy::start(wrong, &api);
+        let proxy = Metered::start(wrong, &api);
         proxy.wait("tollgate_usage_store_connects_total{result=\"failed\"}", |tries| tries > 0.0);
         assert!(proxy.metric("tollgate_usage_store_up") < 1.0, "{why}");
         assert_eq!(proxy.ask(0), 503, "{why}");
@@ -162,14 +94,15 @@ fn a_cluster() {
         assert!(begun.elapsed() < AMPLE, "the nodes make no cluster");
         std::thread::yield_now();
     }
-    let api = api(24, quota(6));
-    let way = || settings(format!("redis://{}", nodes[0].0.address), Topology::Cluster);
-    let proxies = [Proxy::up(way(), &api), Proxy::up(way(), &api)];
+    let api = metered_api(24, quota(6));
+    let way = || store_settings(format!("redis://{}", nodes[0].0.address), Topology::Cluster);
+    let proxies = [Metered::up(way(), &api), Metered::up(way(), &api)];
     assert_eq!(admitted(&proxies, 24, 12), [6; 24]);
     for (redis, _) in &nodes {
         assert_ne!(redis.command("DBSIZE"), ":0", "customers lie on every node");
     }
-    all_given_back(&proxies);
+    // Nobody holds anything any more.
+    proxies.iter().for_each(Metered::all_given_back);
     // A node that starts again has its customers still.
     nodes[2].0.kill();
     nodes[2].0.resume();
@@ -222,11 +155,11 @@ fn sentinels(password: bool) -> Option<Sentinels> {
 fn sentinels_lead_to_the_primary() {
     for password in [true, false] {
         let Some(servers) = sentinels(password) else { return };
-        let api = api(2, quota(20));
-        let way = || settings(format!("redis://{}", servers.sentinel.address), Topology::Sentinel("main".into()));
-        let proxies = [Proxy::up(way(), &api), Proxy::up(way(), &api)];
+        let api = metered_api(2, quota(20));
+        let way = || store_settings(format!("redis://{}", servers.sentinel.address), Topology::Sentinel("main".into()));
+        let proxies = [Metered::up(way(), &api), Metered::up(way(), &api)];
         assert_eq!(admitted(&proxies, 2, 8), [8; 2]);
-        all_given_back(&proxies);
+        proxies.iter().for_each(Metered::all_given_back);
         let begun = Instant::now();
         // The replica has heard of everything.
         let offset = |redis: &Redis, name: &str| {

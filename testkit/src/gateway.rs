@@ -67,22 +67,7 @@ impl Gateway {
         let metrics = Metrics::new();
         let log = Arc::new(Mutex::new(Vec::new()));
         let access_log = AccessLog::to_writer(Box::new(Shared(Arc::clone(&log))), &metrics).unwrap();
-        let mut settings = Settings {
-            listen: Some("127.0.0.1:0".parse().unwrap()),
-            tls_listen: None,
-            workers: NonZeroUsize::MIN,
-            base_domain: "gw.example".to_owned(),
-            account_id: "000000000000".to_owned(),
-            region: "local".to_owned(),
-            account: UNLIMITED,
-            limits: ConnectionLimits::default(),
-            proxy_protocol: false,
-            trusted_hops: 0,
-            via: tollgate_engine::forward::DEFAULT_VIA.clone(),
-            wait_for_configuration: false,
-            hosts: Hosts::default(),
-            drain: Drain { min: Duration::ZERO, max: Duration::from_secs(5) },
-        };
+        let mut settings = settings();
         change(&mut settings);
         let identity = Identity::of("*.execute-api.gw.example");
         let client_tls = ClientConfigs::from_system();
@@ -156,6 +141,26 @@ impl Gateway {
         self.access_log.finish();
         let log = self.log.lock().unwrap();
         String::from_utf8(log.clone()).unwrap()
+    }
+}
+
+/// One worker on a free port of loopback.
+pub fn settings() -> Settings {
+    Settings {
+        listen: Some("127.0.0.1:0".parse().unwrap()),
+        tls_listen: None,
+        workers: NonZeroUsize::MIN,
+        base_domain: "gw.example".to_owned(),
+        account_id: "000000000000".to_owned(),
+        region: "local".to_owned(),
+        account: UNLIMITED,
+        limits: ConnectionLimits::default(),
+        proxy_protocol: false,
+        trusted_hops: 0,
+        via: tollgate_engine::forward::DEFAULT_VIA.clone(),
+        wait_for_configuration: false,
+        hosts: Hosts::default(),
+        drain: Drain { min: Duration::ZERO, max: Duration::from_secs(5) },
     }
 }
 
