@@ -224,6 +224,17 @@ impl Reject {
         }
     }
 
+    /// `x-amzn-ErrorType` of refusals for a key, a plan or a throttle, by which AWS's SDKs tell them apart (R-KEY-6, R-PLAN-5, R-PLAN-6).
+    /// HTTP APIs have none of their own (H-ERR-1), so the others have none.
+    pub const fn error_type(self) -> Option<&'static str> {
+        match self {
+            Self::InvalidApiKey => Some("ForbiddenException"),
+            Self::TooManyRequests => Some("TooManyRequestsException"),
+            Self::QuotaExceeded => Some("LimitExceededException"),
+            _ => None,
+        }
+    }
+
     /// Who has to act.
     pub const fn whose_fault(self) -> Fault {
         match self {

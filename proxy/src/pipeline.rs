@@ -55,6 +55,8 @@ enum Stop {
         /// `www-authenticate` of 401 and 403.
         challenge: Option<HeaderValue>,
     },
+    /// The same on a route that needs an API key, which answers as the method of a REST API does: with `x-amzn-ErrorType`.
+    Metered(Reject),
     /// The gateway answers by itself: a preflight (H-CORS-6), or `OPTIONS` with CORS on and no route (H-CORS-8).
     NoContent {
         /// Preflight headers belong to it; else none at all.

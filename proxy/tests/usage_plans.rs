@@ -4,13 +4,15 @@
 
 use serde_json::{Value, json};
 use tollgate_proxy::usage::StoreKind;
-use tollgate_testkit::{Api, Gateway, backend, echo, http, invoked};
+use tollgate_testkit::{Api, Gateway, Reply, backend, echo, http, invoked};
 
 const ALICE: &str = "alice-0123456789abcdef";
 const BOB: &str = "bob-0123456789abcdef-bob";
-const FORBIDDEN: (u16, &str) = (403, r#"{"message":"Forbidden"}"#);
-const THROTTLED: (u16, &str) = (429, r#"{"message":"Too Many Requests"}"#);
-const EXCEEDED: (u16, &str) = (429, r#"{"message":"Limit Exceeded"}"#);
+/// Status, body and `x-amzn-ErrorType`.
+type Refusal = (u16, &'static str, Option<&'static str>);
+const FORBIDDEN: Refusal = (403, r#"{"message":"Forbidden"}"#, Some("ForbiddenException"));
+const THROTTLED: Refusal = (429, r#"{"message":"Too Many Requests"}"#, Some("TooManyRequestsException"));
+const EXCEEDED: Refusal = (429, r#"{"message":"Limit Exceeded"}"#, Some("LimitExceededException"));
 
 /// Tokens come so slowly that none comes during a test.
 fn burst(burst: u32) -> Value {
@@ -42,20 +44,23 @@ fn publish(gateway: &mut Gateway, api: &Api) {
     assert!(reports.iter().all(|report| report.problems.is_empty()), "{reports:?}");
 }
 
-fn call(gateway: &Gateway, request: &str, key: &str) -> (u16, String) {
-    let reply = gateway.call(&format!("{request}\nx-api-key: {key}"));
-    (reply.status, reply.text().to_owned())
+fn call(gateway: &Gateway, request: &str, key: &str) -> Reply {
+    gateway.call(&format!("{request}\nx-api-key: {key}"))
+}
+
+fn refusal(reply: &Reply) -> (u16, &str, Option<&str>) {
+    (reply.status, reply.text(), reply.header("x-amzn-errortype"))
 }
 
 fn status(gateway: &Gateway, request: &str, key: &str) -> u16 {
-    call(gateway, request, key).0
+    call(gateway, request, key).status
 }
 
 fn statuses(gateway: &Gateway, request: &str, key: &str, count: usize) -> Vec<u16> {
     (0..count).map(|_| status(gateway, request, key)).collect()
 }
 
-/// Proves R-KEY-6, R-METH-1.
+/// Proves R-KEY-6, R-METH-1, C-087.
 #[test]
 fn only_a_live_key_of_a_plan_of_the_stage_opens_a_route_that_needs_one() {
     let api = api(&["GET /a"])
@@ -80,11 +85,9 @@ fn only_a_live_key_of_a_plan_of_the_stage_opens_a_route_that_needs_one() {
         "",
         &"k".repeat(200),
     ] {
-        let (status, body) = call(&gateway, "GET /a", key);
-        assert_eq!((status, body.as_str()), FORBIDDEN, "{key}");
+        assert_eq!(refusal(&call(&gateway, "GET /a", key)), FORBIDDEN, "{key}");
     }
-    let reply = gateway.call("GET /a");
-    assert_eq!((reply.status, reply.text()), FORBIDDEN);
+    assert_eq!(refusal(&gateway.call("GET /a")), FORBIDDEN);
     let reply = gateway.call(&format!("GET /a\nX-API-Key: {ALICE}"));
     assert_eq!(reply.status, 200, "the header's name has no case");
     let reply = gateway.call(&format!("GET /a\nx-api-key: {ALICE}\nx-api-key: {ALICE}"));
@@ -106,8 +109,7 @@ fn a_plan_throttles_each_key_over_all_its_stages() {
     assert_eq!(statuses(&gateway, "GET /a", ALICE, 1), [200]);
     assert_eq!(statuses(&gateway, "GET /b", ALICE, 1), [200]);
     assert_eq!(statuses(&gateway, "GET /other/a", ALICE, 1), [200]);
-    let (status, body) = call(&gateway, "GET /b", ALICE);
-    assert_eq!((status, body.as_str()), THROTTLED);
+    assert_eq!(refusal(&call(&gateway, "GET /b", ALICE)), THROTTLED);
     assert_eq!(statuses(&gateway, "GET /a", BOB, 4), [200, 200, 200, 429]);
     let counted = |result: &str| {
         gateway.metric(&format!("tollgate_usage_plan_requests_total{{plan=\"shop/gold\",result=\"{result}\"}}"))
@@ -126,8 +128,7 @@ fn a_quota_ends_and_throttled_requests_do_not_count() {
     let mut gateway = serving(&api);
     assert_eq!(statuses(&gateway, "GET /a", ALICE, 3), [200; 3]);
     for _ in 0..2 {
-        let (status, body) = call(&gateway, "GET /a", ALICE);
-        assert_eq!((status, body.as_str()), EXCEEDED);
+        assert_eq!(refusal(&call(&gateway, "GET /a", ALICE)), EXCEEDED);
     }
     assert_eq!(gateway.call("GET /open").status, 200);
     assert_eq!(statuses(&gateway, "GET /a", BOB, 3), [200, 429, 429]);
@@ -137,11 +138,65 @@ fn a_quota_ends_and_throttled_requests_do_not_count() {
     publish(&mut gateway, &changed);
     let mut seen = Vec::new();
     while seen.last() != Some(&EXCEEDED.1.to_owned()) {
-        let (status, body) = call(&gateway, "GET /a", BOB);
-        seen.push(if status == 200 { "200".to_owned() } else { body });
+        let reply = call(&gateway, "GET /a", BOB);
+        seen.push(if reply.status == 200 { "200".to_owned() } else { reply.text().to_owned() });
         assert!(seen.iter().filter(|text| *text == "200").count() <= 1, "{seen:?}");
     }
     assert!(seen.contains(&"200".to_owned()), "{seen:?}");
+}
+
+/// The day may change between two requests, but not three times.
+///
+/// Proves C-088.
+#[test]
+fn the_third_of_two_requests_a_day_is_refused() {
+    let api = api(&["GET /a"]).plan("gold", &["$default"], json!({"quota": {"limit": 2, "period": "DAY"}})).key(
+        "alice",
+        ALICE,
+        &["gold"],
+        &json!({}),
+    );
+    let seen = [(); 3].map(|()| {
+        let gateway = serving(&api);
+        let passed = statuses(&gateway, "GET /a", ALICE, 2);
+        let third = call(&gateway, "GET /a", ALICE);
+        (passed, third)
+    });
+    assert!(seen.iter().any(|(passed, third)| passed == &[200, 200] && refusal(third) == EXCEEDED), "{seen:?}");
+}
+
+/// Where a key is needed, the stage's own throttle refuses as that of a REST API does; elsewhere as that of an HTTP API.
+///
+/// Proves C-089.
+#[test]
+fn the_throttle_of_a_stage_names_its_error_on_routes_that_need_a_key() {
+    let settings = json!({"throttlingRateLimit": 0.0001, "throttlingBurstLimit": 1});
+    let api = api(&["GET /a"])
+        .only_stage(json!({"stageName": "$default", "routeSettings": {"GET /a": settings, "GET /open": settings}}))
+        .plan("gold", &["$default"], json!({}))
+        .key("alice", ALICE, &["gold"], &json!({}));
+    let gateway = serving(&api);
+    assert_eq!(status(&gateway, "GET /a", ALICE), 200);
+    assert_eq!(refusal(&call(&gateway, "GET /a", ALICE)), THROTTLED);
+    assert_eq!(status(&gateway, "GET /open", ALICE), 200);
+    assert_eq!(refusal(&call(&gateway, "GET /open", ALICE)), (THROTTLED.0, THROTTLED.1, None));
+}
+
+/// Proves R-METH-1, C-090.
+#[test]
+fn a_key_counts_nothing_where_none_is_needed() {
+    let api = api(&["GET /a"]).plan("gold", &["$default"], json!({"quota": quota(1), "rateLimitHeaders": true})).key(
+        "alice",
+        ALICE,
+        &["gold"],
+        &json!({}),
+    );
+    let gateway = serving(&api);
+    for _ in 0..3 {
+        let reply = call(&gateway, "GET /open", ALICE);
+        assert_eq!((reply.status, reply.header("ratelimit")), (200, None));
+    }
+    assert_eq!(statuses(&gateway, "GET /a", ALICE, 2), [200, 429]);
 }
 
 /// Proves R-PLAN-3.
@@ -258,8 +313,8 @@ fn a_quota_in_a_directory_survives_crashes_and_restarts() {
     let gateway = start();
     admitted += statuses(&gateway, "GET /a", ALICE, 60).iter().filter(|status| **status == 200).count();
     assert!((20..=50).contains(&admitted), "{admitted}");
-    assert_eq!(call(&gateway, "GET /a", ALICE).1, EXCEEDED.1);
-    assert_eq!(call(&start(), "GET /a", ALICE).1, EXCEEDED.1);
+    assert_eq!(refusal(&call(&gateway, "GET /a", ALICE)), EXCEEDED);
+    assert_eq!(refusal(&call(&start(), "GET /a", ALICE)), EXCEEDED);
 }
 
 /// A function that lets everybody in, and says who it is by the header `x-who`.
@@ -297,20 +352,17 @@ fn the_key_may_come_from_the_authorizers_answer() {
     }
     routes[0]["authorization"] = json!({"type": "CUSTOM", "authorizer": "decide"});
     let gateway = serving(&api);
-    let call = |path: &str, who: &str, header: &str| {
-        let reply = gateway.call(&format!("GET {path}\nx-who: {who}\nx-api-key: {header}"));
-        (reply.status, reply.text().to_owned())
-    };
+    let call =
+        |path: &str, who: &str, header: &str| gateway.call(&format!("GET {path}\nx-who: {who}\nx-api-key: {header}"));
     let alice = format!("\"{ALICE}\"");
-    assert_eq!(call("/a", &alice, BOB).0, 200);
+    assert_eq!(call("/a", &alice, BOB).status, 200);
     // From the answer that was kept, and still Alice's.
-    assert_eq!(call("/a", &alice, BOB).0, 200);
-    assert_eq!(call("/a", &alice, BOB), (429, EXCEEDED.1.to_owned()));
-    let forbidden = (403, FORBIDDEN.1.to_owned());
+    assert_eq!(call("/a", &alice, BOB).status, 200);
+    assert_eq!(refusal(&call("/a", &alice, BOB)), EXCEEDED);
     for who in ["\"\"", "null", "7", "\"nobody-0123456789abcdef\""] {
-        assert_eq!(call("/a", who, BOB), forbidden, "the header counts nothing: {who}");
+        assert_eq!(refusal(&call("/a", who, BOB)), FORBIDDEN, "the header counts nothing: {who}");
     }
-    assert_eq!(call("/b", &alice, BOB), forbidden, "a route without an authorizer has no key");
+    assert_eq!(refusal(&call("/b", &alice, BOB)), FORBIDDEN, "a route without an authorizer has no key");
 }
 
 /// A quota is extended in the period that holds a day, for one key in one plan.

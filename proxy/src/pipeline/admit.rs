@@ -72,7 +72,8 @@ pub(super) fn route<'s>(
 pub(super) fn throttle<'s>(matched: Matched<'s>, worker: &Worker, now: Instant) -> Result<Admitted<'s>, Stop> {
     if !worker.take(matched.served.stage.policies[matched.number].throttle.as_ref(), now) {
         worker.metrics.count(Counter::Throttled);
-        return Err(Reject::TooManyRequests.into());
+        let reject = Reject::TooManyRequests;
+        return Err(if matched.route().api_key_required { Stop::Metered(reject) } else { reject.into() });
     }
     Ok(Admitted(matched))
 }

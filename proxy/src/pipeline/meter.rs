@@ -34,7 +34,7 @@ pub(super) async fn admit<'s>(
                 worker.metrics.count(Counter::KeyRefused);
             }
             worker.give_back(caller.matched.served.stage.policies[caller.matched.number].throttle.as_ref());
-            Err(reject.into())
+            Err(Stop::Metered(reject))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use tollgate_engine::cors::{self, Cors};
 use tollgate_engine::forward;
 use tollgate_engine::grpc;
@@ -15,6 +15,9 @@ use crate::gateway::Served;
 use crate::metrics::Counter;
 use crate::record::Record;
 use crate::worker::Worker;
+
+/// Which error it is, for AWS's SDKs.
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
 /// What every response of a stage owes its client, whatever happens on the way.
 pub(super) struct Owed<'s> {
@@ -138,6 +141,15 @@ pub(super) fn stop(stop: Stop, owed: Owed<'_>, mut record: Box<Record>, in_fligh
             let mut response = error(reject, in_flight, owed.grpc_call);
             if let Some(challenge) = challenge {
                 response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            }
+            owed.pay(response.headers_mut(), &record);
+            response
+        }
+        Stop::Metered(reject) => {
+            record.reject = Some(reject);
+            let mut response = error(reject, in_flight, owed.grpc_call);
+            if let Some(error_type) = reject.error_type() {
+                response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(error_type));
             }
             owed.pay(response.headers_mut(), &record);
             response
