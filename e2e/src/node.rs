@@ -79,14 +79,13 @@ impl Node {
         Ok(archive)
     }
 
-    /// Makes an image of this machine's Redis that looks as Valkey's does to the chart. Returns the archive.
+    /// Makes an image of a real Valkey (`e2e/valkey/fetch`) that has its programs where the official image has them. Returns the archive.
     pub fn valkey_image(&self, name: &str) -> Result<PathBuf> {
         let archive = self.path().join("valkey.tar");
         let mut image = Command::new(script("image"));
         image.arg(name).arg(&archive).arg("/usr/local/bin/valkey-server");
-        for (program, called) in [("redis-server", "valkey-server"), ("redis-cli", "valkey-cli")] {
-            let path = output(Command::new("sh").args(["-c", &format!("command -v {program}")]))?;
-            image.arg(format!("{}:/usr/local/bin/{called}", path.trim()));
+        for program in ["valkey-server", "valkey-cli"] {
+            image.arg(format!("{}:/usr/local/bin/{program}", programs::valkey(program)?.display()));
         }
         output(&mut image)?;
         Ok(archive)

@@ -73,6 +73,11 @@ pub fn cluster(name: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// `valkey-server` or `valkey-cli`, fetched when it is missing.
+pub fn valkey(name: &str) -> Result<PathBuf> {
+    Ok(folder_of("e2e/valkey/fetch", &[])?.join(name))
+}
+
 /// Builds all of the cluster's programs that are missing.
 pub fn build_cluster() -> Result<PathBuf> {
     build(&[])
@@ -84,13 +89,18 @@ fn built(name: &str) -> Result<PathBuf> {
 }
 
 fn build(names: &[&str]) -> Result<PathBuf> {
-    let output = Command::new(root().join("e2e/cluster/build"))
-        .args(names)
+    folder_of("e2e/cluster/build", names)
+}
+
+/// What a script prints, which makes programs and says where they lie.
+fn folder_of(script: &str, args: &[&str]) -> Result<PathBuf> {
+    let output = Command::new(root().join(script))
+        .args(args)
         .stderr(Stdio::inherit())
         .output()
-        .context("starting e2e/cluster/build")?;
+        .with_context(|| format!("starting {script}"))?;
     if !output.status.success() {
-        bail!("e2e/cluster/build failed with {}", output.status);
+        bail!("{script} failed with {}", output.status);
     }
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }

@@ -7,6 +7,7 @@ mod process {
     pub(crate) mod faults;
     pub(crate) mod isolation;
     pub(crate) mod keys;
+    pub(crate) mod store;
     pub(crate) mod world;
 }
 
@@ -32,6 +33,7 @@ impl Shared {
         programs::cluster("kube-apiserver")?;
         programs::cluster("helm")?;
         programs::ours("tollgate-proxy")?;
+        programs::valkey("valkey-server")?;
         network::enter_own()?;
         let plane = suite::block_on(ControlPlane::start())?;
         self.plane.set(plane).expect("nobody else starts it");
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         process::chart::tests(&shared),
         process::isolation::tests(&shared),
         process::keys::tests(&shared),
+        process::store::tests(&shared),
         process::faults::tests(&shared),
         process::changes::tests(&shared),
     ]

@@ -1,4 +1,4 @@
-//! The store of usage plans as one server with TLS, as a cluster, and behind sentinels: real `redis-server`s (in the path; without it these
+//! The store of usage plans as one server with TLS, as a cluster, and behind sentinels: real Redis and real Valkey (without these the
 //! tests say so and prove nothing).
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tollgate_proxy::usage::{StoreSettings, Topology};
-use tollgate_testkit::{Authority, Issued, Metered, REDIS_PASSWORD, Redis, metered_api, store_settings};
+use tollgate_testkit::{
+    Authority, Issued, Metered, STORE_PASSWORD, Server, Store, each_server, metered_api, store_settings,
+};
 
 /// Long enough for the slowest machine; nothing waits this long unless it fails.
 const AMPLE: Duration = Duration::from_secs(60);
@@ -29,8 +31,8 @@ fn write(directory: &Path, issued: &Issued, ca: &str) {
     }
 }
 
-fn with_tls(authority: &Authority) -> Option<Redis> {
-    Redis::with(|directory| {
+fn with_tls(server: Server, authority: &Authority) -> Option<Store> {
+    Store::with(server, |directory| {
         write(directory, &authority.server(&["localhost", "127.0.0.1"]), &authority.pem);
         let file = |name: &str| directory.join(name).display().to_string();
         let tls = ["--port", "0", "--tls-port", "PORT", "--tls-auth-clients", "no"].map(String::from);
@@ -40,14 +42,15 @@ fn with_tls(authority: &Authority) -> Option<Redis> {
     })
 }
 
-#[test]
-fn a_server_with_tls_and_password() {
+each_server!(a_server_with_tls_and_password, a_cluster, sentinels_lead_to_the_primary);
+
+fn a_server_with_tls_and_password(server: Server) {
     let authority = Authority::new("The store's authority");
-    let Some(redis) = with_tls(&authority) else { return };
+    let Some(store) = with_tls(server, &authority) else { return };
     let api = metered_api(1, quota(10));
     let right = StoreSettings {
         ca: Some(authority.pem.into_bytes()),
-        ..store_settings(format!("rediss://{}", redis.address), Topology::Single)
+        ..store_settings(format!("rediss://{}", store.address), Topology::Single)
     };
     let proxies = [Metered::up(right.clone(), &api), Metered::up(right.clone(), &api)];
     assert_eq!(admitted(&proxies, 1, 20), [10]);
@@ -58,7 +61,7 @@ fn a_server_with_tls_and_password() {
         (StoreSettings { ca: None, ..right.clone() }, "public authorities"),
         (StoreSettings { password: Some("guess".into()), ..right.clone() }, "another password"),
         (StoreSettings { password: None, ..right.clone() }, "no password"),
-        (StoreSettings { urls: vec![format!("redis://{}", redis.address)], ..right }, "no TLS"),
+        (StoreSettings { urls: vec![format!("redis://{}", store.address)], ..right }, "no TLS"),
     ] {
         let proxy = Metered::start(wrong, &api);
         proxy.wait("tollgate_usage_store_connects_total{result=\"failed\"}", |tries| tries > 0.0);
@@ -67,30 +70,29 @@ fn a_server_with_tls_and_password() {
     }
 }
 
-#[test]
-fn a_cluster() {
+fn a_cluster(server: Server) {
     let node = |_: usize| {
         let bus = tollgate_testkit::address_for_a_program().port().to_string();
         let text =
             ["--port", "PORT", "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port"];
-        let redis = Redis::with(|_| text.map(String::from).into_iter().chain([bus.clone()]).collect())?;
-        Some((redis, bus))
+        let store = Store::with(server, |_| text.map(String::from).into_iter().chain([bus.clone()]).collect())?;
+        Some((store, bus))
     };
     let Some(mut nodes) = (0..3).map(node).collect::<Option<Vec<_>>>() else { return };
-    for (number, (redis, _)) in nodes.iter().enumerate() {
+    for (number, (store, _)) in nodes.iter().enumerate() {
         let slots = ["0 5460", "5461 10922", "10923 16383"][number];
-        assert_eq!(redis.command(&format!("CLUSTER ADDSLOTSRANGE {slots}")), "+OK");
-        assert_eq!(redis.command(&format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1)), "+OK");
+        assert_eq!(store.command(&format!("CLUSTER ADDSLOTSRANGE {slots}")), "+OK");
+        assert_eq!(store.command(&format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1)), "+OK");
     }
-    for (redis, bus) in &nodes[1..] {
-        assert_eq!(nodes[0].0.command(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", redis.address.port())), "+OK");
+    for (store, bus) in &nodes[1..] {
+        assert_eq!(nodes[0].0.command(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", store.address.port())), "+OK");
     }
     let begun = Instant::now();
-    let agree = |redis: &Redis| {
-        let info = redis.command("CLUSTER INFO");
+    let agree = |store: &Store| {
+        let info = store.command("CLUSTER INFO");
         info.contains("cluster_state:ok") && info.contains("cluster_size:3")
     };
-    while !nodes.iter().all(|(redis, _)| agree(redis)) {
+    while !nodes.iter().all(|(store, _)| agree(store)) {
         assert!(begun.elapsed() < AMPLE, "the nodes make no cluster");
         std::thread::yield_now();
     }
@@ -98,8 +100,8 @@ fn a_cluster() {
     let way = || store_settings(format!("redis://{}", nodes[0].0.address), Topology::Cluster);
     let proxies = [Metered::up(way(), &api), Metered::up(way(), &api)];
     assert_eq!(admitted(&proxies, 24, 12), [6; 24]);
-    for (redis, _) in &nodes {
-        assert_ne!(redis.command("DBSIZE"), ":0", "customers lie on every node");
+    for (store, _) in &nodes {
+        assert_ne!(store.command("DBSIZE"), ":0", "customers lie on every node");
     }
     // Nobody holds anything any more.
     proxies.iter().for_each(Metered::all_given_back);
@@ -115,16 +117,16 @@ fn a_cluster() {
 }
 
 struct Sentinels {
-    primary: Redis,
-    replica: Redis,
-    sentinel: Redis,
+    primary: Store,
+    replica: Store,
+    sentinel: Store,
 }
 
 /// A primary, its replica and a sentinel that watches them, which has a password of its own or not.
-fn sentinels(password: bool) -> Option<Sentinels> {
-    let primary = Redis::start()?;
+fn sentinels(server: Server, password: bool) -> Option<Sentinels> {
+    let primary = Store::start(server)?;
     let of = primary.address;
-    let replica = Redis::with(|_| {
+    let replica = Store::with(server, |_| {
         let of = of.port().to_string();
         ["--port", "PORT", "--replicaof", "127.0.0.1", &of].map(String::from).into()
     })?;
@@ -135,14 +137,14 @@ fn sentinels(password: bool) -> Option<Sentinels> {
     }
     let mut lines = vec![
         format!("sentinel monitor main 127.0.0.1 {} 1", of.port()),
-        format!("sentinel auth-pass main {REDIS_PASSWORD}"),
+        format!("sentinel auth-pass main {STORE_PASSWORD}"),
         "sentinel down-after-milliseconds main 1000".to_owned(),
         "sentinel failover-timeout main 5000".to_owned(),
     ];
     if password {
-        lines.push(format!("requirepass {REDIS_PASSWORD}"));
+        lines.push(format!("requirepass {STORE_PASSWORD}"));
     }
-    let sentinel = Redis::sentinel(&lines)?;
+    let sentinel = Store::sentinel(server, &lines)?;
     let begun = Instant::now();
     while !sentinel.command("SENTINEL REPLICAS main").contains(&replica.address.port().to_string()) {
         assert!(begun.elapsed() < AMPLE, "the sentinel does not find the replica");
@@ -151,10 +153,9 @@ fn sentinels(password: bool) -> Option<Sentinels> {
     Some(Sentinels { primary, replica, sentinel })
 }
 
-#[test]
-fn sentinels_lead_to_the_primary() {
+fn sentinels_lead_to_the_primary(server: Server) {
     for password in [true, false] {
-        let Some(servers) = sentinels(password) else { return };
+        let Some(servers) = sentinels(server, password) else { return };
         let api = metered_api(2, quota(20));
         let way = || store_settings(format!("redis://{}", servers.sentinel.address), Topology::Sentinel("main".into()));
         let proxies = [Metered::up(way(), &api), Metered::up(way(), &api)];
@@ -162,8 +163,8 @@ fn sentinels_lead_to_the_primary() {
         proxies.iter().for_each(Metered::all_given_back);
         let begun = Instant::now();
         // The replica has heard of everything.
-        let offset = |redis: &Redis, name: &str| {
-            let info = redis.command("INFO replication");
+        let offset = |store: &Store, name: &str| {
+            let info = store.command("INFO replication");
             info.split_once(name).and_then(|(_, rest)| rest.split("\r\n").next()).map(str::to_owned)
         };
         while offset(&servers.primary, "master_repl_offset:") != offset(&servers.replica, "slave_repl_offset:") {

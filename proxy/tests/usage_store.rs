@@ -1,5 +1,5 @@
-//! Usage plans of several proxies that share their counts in a real Redis (`redis-server` in the path; without it these tests say so and
-//! prove nothing).
+//! Usage plans of several proxies that share their counts in a real Redis and in a real Valkey (without these the tests say
+//! so and prove nothing).
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tollgate_proxy::usage::Topology;
-use tollgate_testkit::{Api, Client, Metered, Redis, customer_key, metered_api, store_settings, unused_address};
+use tollgate_testkit::{
+    Api, Client, Metered, Server, Store, customer_key, each_server, metered_api, store_settings, unused_address,
+};
 
 /// Long enough for the slowest machine; nothing waits this long unless it fails.
 const AMPLE: Duration = Duration::from_secs(60);
 
 /// Knows the one server of a store and has found it.
-fn start(redis: &Redis, api: &Api) -> Metered {
-    Metered::up(store_settings(format!("redis://{}", redis.address), Topology::Single), api)
+fn start(store: &Store, api: &Api) -> Metered {
+    Metered::up(store_settings(format!("redis://{}", store.address), Topology::Single), api)
 }
 
 /// Sends requests of all customers in turn to one proxy on one connection while `on` holds; counts those that pass.
@@ -38,13 +40,19 @@ fn counters(count: usize) -> Vec<AtomicU64> {
     (0..count).map(|_| AtomicU64::new(0)).collect()
 }
 
+each_server!(
+    a_quota_is_exact_over_four_proxies,
+    a_rate_holds_over_four_proxies,
+    a_killed_store_comes_back_with_its_counts,
+    what_was_admitted_without_the_store_counts,
+);
+
 /// Four proxies admit exactly the quota of each customer, not one more.
-#[test]
-fn a_quota_is_exact_over_four_proxies() {
+fn a_quota_is_exact_over_four_proxies(server: Server) {
     const LIMIT: u64 = 150;
-    let Some(redis) = Redis::start() else { return };
+    let Some(store) = Store::start(server) else { return };
     let api = metered_api(8, json!({"quota": {"limit": LIMIT, "period": "MONTH"}}));
-    let proxies: Vec<Metered> = (0..4).map(|_| start(&redis, &api)).collect();
+    let proxies: Vec<Metered> = (0..4).map(|_| start(&store, &api)).collect();
     let (admitted, requests, begun) = (counters(8), AtomicU64::new(0), Instant::now());
     let missing = || admitted.iter().any(|count| count.load(Ordering::Relaxed) < LIMIT);
     std::thread::scope(|scope| {
@@ -62,12 +70,11 @@ fn a_quota_is_exact_over_four_proxies() {
 }
 
 /// Four proxies never admit more than rate × time + burst, also when one of them is gone with its lease.
-#[test]
-fn a_rate_holds_over_four_proxies() {
-    let Some(redis) = Redis::start() else { return };
+fn a_rate_holds_over_four_proxies(server: Server) {
+    let Some(store) = Store::start(server) else { return };
     let (rate, burst, keys) = (40.0, 30.0, 5);
     let api = metered_api(keys, json!({"throttle": {"rateLimit": rate, "burstLimit": 30}}));
-    let mut proxies: Vec<Metered> = (0..4).map(|_| start(&redis, &api)).collect();
+    let mut proxies: Vec<Metered> = (0..4).map(|_| start(&store, &api)).collect();
     let (admitted, requests, begun) = (counters(keys), AtomicU64::new(0), Instant::now());
     for round in 1..=2_u32 {
         std::thread::scope(|scope| {
@@ -92,16 +99,15 @@ fn a_rate_holds_over_four_proxies() {
 }
 
 /// A store that is killed and comes back has forgotten nothing; meanwhile the plan's failure mode decides.
-#[test]
-fn a_killed_store_comes_back_with_its_counts() {
+fn a_killed_store_comes_back_with_its_counts(server: Server) {
     const LIMIT: u64 = 60;
-    let Some(mut redis) = Redis::start() else { return };
+    let Some(mut store) = Store::start(server) else { return };
     let closed = metered_api(1, json!({"quota": {"limit": LIMIT, "period": "MONTH"}, "failureMode": "Closed"}));
-    let proxies: Vec<Metered> = (0..2).map(|_| start(&redis, &closed)).collect();
+    let proxies: Vec<Metered> = (0..2).map(|_| start(&store, &closed)).collect();
     let (admitted, requests) = (counters(1), AtomicU64::new(0));
     load(proxies[0].gateway.address, &admitted, &requests, || requests.load(Ordering::Relaxed) < 20);
-    redis.kill();
-    redis.resume();
+    store.kill();
+    store.resume();
     let begun = Instant::now();
     let on = || admitted[0].load(Ordering::Relaxed) < LIMIT && begun.elapsed() < AMPLE;
     std::thread::scope(|scope| {
@@ -117,21 +123,20 @@ fn a_killed_store_comes_back_with_its_counts() {
 }
 
 /// What a proxy admits by itself while the store is away is told to it afterwards, also of customers who do not come again.
-#[test]
-fn what_was_admitted_without_the_store_counts() {
-    let Some(mut redis) = Redis::start() else { return };
+fn what_was_admitted_without_the_store_counts(server: Server) {
+    let Some(mut store) = Store::start(server) else { return };
     let local = metered_api(1, json!({"quota": {"limit": 12, "period": "MONTH"}, "failureMode": "Local"}));
-    let proxies: Vec<Metered> = (0..2).map(|_| start(&redis, &local)).collect();
+    let proxies: Vec<Metered> = (0..2).map(|_| start(&store, &local)).collect();
     let ask = |proxy: usize, times: usize| (0..times).filter(|_| proxies[proxy].ask(0) == 200).count();
     assert_eq!(ask(0, 4), 4);
     proxies[0].all_given_back();
-    redis.kill();
+    store.kill();
     proxies[0].wait("tollgate_usage_store_up", |up| up < 1.0);
     assert_eq!(ask(0, 3), 3);
     let renewals = || proxies[0].metric("tollgate_usage_leases_total{reason=\"renewal\"}");
     let missing = || proxies[0].metric("tollgate_usage_leases_total{reason=\"missing\"}");
     let before = renewals() + missing();
-    redis.resume();
+    store.resume();
     let begun = Instant::now();
     while renewals() + missing() <= before {
         assert!(begun.elapsed() < AMPLE, "the store hears of nothing");

@@ -20,7 +20,7 @@ use http::Response;
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tally::{Counts, Row, quota_row, rate_row};
-use tollgate_testkit::{Api, Feed, Redis, backend, http};
+use tollgate_testkit::{Api, Feed, Server, Store, backend, each_server, http};
 
 /// Long enough for the slowest machine; nothing waits this long unless it fails.
 pub(crate) const AMPLE: Duration = Duration::from_secs(120);
@@ -58,7 +58,7 @@ const EDITED_TRIAL: f64 = 15.0;
 enum Phase {
     Steady,
     ProxyKilled,
-    RedisKilled,
+    StoreKilled,
     PlansEdited,
 }
 
@@ -120,7 +120,7 @@ impl Tier {
     }
 }
 
-const PHASES: [Phase; 4] = [Phase::Steady, Phase::ProxyKilled, Phase::RedisKilled, Phase::PlansEdited];
+const PHASES: [Phase; 4] = [Phase::Steady, Phase::ProxyKilled, Phase::StoreKilled, Phase::PlansEdited];
 
 fn value(phase: Phase, tier: &Tier, key: usize) -> String {
     format!("{phase:?}-{}-{key:02}-0123456789", tier.name)
@@ -193,7 +193,7 @@ fn load(
 
 struct Bench {
     settings: Settings,
-    redis: Redis,
+    store: Store,
     feed: Feed,
     backend: std::net::SocketAddr,
     proxies: Vec<Proxy>,
@@ -262,9 +262,9 @@ impl Bench {
         match phase {
             Phase::Steady => unreachable!("nothing disturbs it"),
             Phase::ProxyKilled => self.proxies[0].kill(),
-            Phase::RedisKilled => {
-                self.redis.kill();
-                self.redis.resume();
+            Phase::StoreKilled => {
+                self.store.kill();
+                self.store.resume();
             }
             Phase::PlansEdited => self.feed.publish(&api(&self.settings, true, self.backend).units()),
         }
@@ -272,7 +272,7 @@ impl Bench {
 
     fn restore(&mut self, phase: Phase) {
         if phase == Phase::ProxyKilled {
-            self.proxies[0] = Proxy::start(&self.feed, &self.redis);
+            self.proxies[0] = Proxy::start(&self.feed, &self.store);
         }
     }
 
@@ -333,22 +333,23 @@ fn rows(phase: Phase, number: usize, customers: &[Customer], times: &Times, seco
         let lost: Vec<usize> = match phase {
             Phase::Steady | Phase::PlansEdited => Vec::new(),
             Phase::ProxyKilled => vec![0],
-            Phase::RedisKilled => (0..PROXIES).collect(),
+            Phase::StoreKilled => (0..PROXIES).collect(),
         };
         rows.push(quota_row(phase, tier.name, &counts, limit, tier.runs_out(), &lost));
     }
     rows
 }
 
+each_server!(limits_hold_over_four_proxies);
+
 /// Four proxies admit no more than a plan's rate, and exactly its quota, also when one of them or the store is killed, or plans change.
-#[test]
-fn limits_hold_over_four_proxies() {
+fn limits_hold_over_four_proxies(server: Server) {
     let settings = settings();
-    let Some(redis) = Redis::start() else { return };
+    let Some(store) = Store::start(server) else { return };
     let backend = backend(|_, _| Response::new(Full::new(Bytes::from_static(b"ok"))));
     let feed = Feed::of(&api(&settings, false, backend).units());
-    let proxies = (0..PROXIES).map(|_| Proxy::start(&feed, &redis)).collect();
-    let mut bench = Bench { settings, redis, feed, backend, proxies };
+    let proxies = (0..PROXIES).map(|_| Proxy::start(&feed, &store)).collect();
+    let mut bench = Bench { settings, store, feed, backend, proxies };
     println!("{}", tally::HEAD);
     let rows: Vec<Row> = PHASES.iter().flat_map(|phase| bench.run(*phase)).inspect(|row| println!("{row}")).collect();
     assert_eq!(bench.feed.reports().1, 0, "the proxies had problems with their configuration");

@@ -16,7 +16,7 @@ mod http2_backend;
 mod issuer;
 mod metered;
 mod readme;
-mod redis;
+mod store;
 mod tls;
 
 pub use api::{Api, function, http, service};
@@ -29,5 +29,5 @@ pub use http2_backend::{Http2Backend, Http2Call};
 pub use issuer::{Issuer, SigningKey, unsigned};
 pub use metered::{Metered, customer_key, metered_api, store_settings};
 pub use readme::Console;
-pub use redis::{REDIS_PASSWORD, Redis};
+pub use store::{STORE_PASSWORD, Server, Store};
 pub use tls::{Authority, Issued, TlsClient, TlsConnection};

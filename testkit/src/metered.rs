@@ -9,7 +9,7 @@ use tollgate_proxy::usage::{StoreKind, StoreSettings, Topology, shared};
 use crate::api::{Api, http};
 use crate::backend::{backend, echo};
 use crate::gateway::Gateway;
-use crate::redis::REDIS_PASSWORD;
+use crate::store::STORE_PASSWORD;
 
 /// Long enough for the slowest machine; nothing waits this long unless it fails.
 const AMPLE: Duration = Duration::from_secs(60);
@@ -86,7 +86,7 @@ pub fn metered_api(customers: usize, plan: Value) -> Api {
         .fold(api, |api, customer| api.key(&format!("k{customer}"), &customer_key(customer), &["gold"], &json!({})))
 }
 
-/// The way to a store that has [`REDIS_PASSWORD`], without an authority of its own.
+/// The way to a store that has [`STORE_PASSWORD`], without an authority of its own.
 pub fn store_settings(url: String, topology: Topology) -> StoreSettings {
-    StoreSettings { urls: vec![url], topology, password: Some(REDIS_PASSWORD.into()), ca: None }
+    StoreSettings { urls: vec![url], topology, password: Some(STORE_PASSWORD.into()), ca: None }
 }

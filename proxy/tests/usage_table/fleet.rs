@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use tollgate_testkit::{Client, Feed, REDIS_PASSWORD, Redis};
+use tollgate_testkit::{Client, Feed, STORE_PASSWORD, Store};
 
 use super::AMPLE;
 
@@ -22,12 +22,12 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// Starts one and waits until it is ready and has found the store.
-    pub(crate) fn start(feed: &Feed, redis: &Redis) -> Self {
+    pub(crate) fn start(feed: &Feed, store: &Store) -> Self {
         let mut program = Command::new(env!("CARGO_BIN_EXE_tollgate-proxy"))
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--workers", "1", "--access-log", "off"])
             .args(["--base-domain", "gw.example", "--min-drain", "0ms", "--feed", &feed.url()])
             .arg("--usage-store")
-            .arg(format!("redis://:{REDIS_PASSWORD}@{}", redis.address))
+            .arg(format!("redis://:{STORE_PASSWORD}@{}", store.address))
             .env("NO_COLOR", "1")
             .stderr(Stdio::piped())
             .spawn()

@@ -12,7 +12,6 @@ const COMPILE: &[Need] = &[("cc", "build-essential"), ("c++", "build-essential")
 const PROCESS: &[Need] =
     &[("curl", "curl"), ("openssl", "openssl"), ("git", "git"), ("ip", "iproute2"), ("unshare", "util-linux")];
 const AWS: &[Need] = &[("python3", "python3-venv"), ("chromium", "chromium")];
-const NODE: &[Need] = &[("redis-server", "redis-server"), ("redis-cli", "redis-tools")];
 const UNIT: &[Need] = &[("redis-server", "redis-server"), ("promtool", "prometheus")];
 
 /// What a whole run fills at most, measured: builds 13 GiB, fuzz targets 3, the node's images and logs 1, and some room.
@@ -39,9 +38,6 @@ pub(super) fn prepare(level: Level, no_install: bool) -> Result<()> {
         needs.extend(PROCESS);
         kubernetes()?;
     }
-    if level == Level::Node {
-        needs.extend(NODE);
-    }
     if level == Level::Aws {
         if !cfg!(target_os = "linux") {
             bail!("needs Linux");
@@ -53,7 +49,15 @@ pub(super) fn prepare(level: Level, no_install: bool) -> Result<()> {
         && let Err(error) = install(UNIT, no_install)
     {
         // With CI set these tests fail instead.
-        println!("=== LEFT OUT: tests of usage in a store: {error}");
+        println!("=== LEFT OUT: tests of usage in Redis, and of alerts: {error}");
+    }
+    if matches!(level, Level::Unit | Level::Process | Level::Node)
+        && let Err(error) = valkey(no_install)
+    {
+        if level != Level::Unit {
+            return Err(error);
+        }
+        println!("=== LEFT OUT: tests of usage in Valkey: {error}");
     }
     if level == Level::Http {
         // From its Go module, into the cache.
@@ -76,6 +80,16 @@ pub(super) fn prepare(level: Level, no_install: bool) -> Result<()> {
         if !check.status.success() {
             bail!("{}", String::from_utf8_lossy(&check.stderr).trim().replace('\n', "; "));
         }
+    }
+    Ok(())
+}
+
+/// Real Valkey, from Debian's backports into the cache.
+fn valkey(no_install: bool) -> Result<()> {
+    let how: &[&str] = if no_install { &["--cached"] } else { &[] };
+    let fetched = shell::command("e2e/valkey/fetch", how).output()?;
+    if !fetched.status.success() {
+        bail!("e2e/valkey/fetch: {}", String::from_utf8_lossy(&fetched.stderr).trim().replace('\n', "; "));
     }
     Ok(())
 }

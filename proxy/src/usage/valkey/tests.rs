@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 use tollgate_engine::meter::{Account, Period, QuotaAsk, Rate, RateAsk};
-use tollgate_testkit::{REDIS_PASSWORD, Redis};
+use tollgate_testkit::{STORE_PASSWORD, Server, Store, each_server};
 
 use super::*;
 
@@ -83,11 +83,12 @@ fn told(grant: Grant) -> Grant {
     Grant { rate: grant.rate.map(round), quota: grant.quota }
 }
 
-/// Whatever is asked in whatever order, the script in a real Redis answers as the engine's account does.
-#[test]
-fn the_script_does_what_an_account_does() {
-    let Some(redis) = Redis::start() else { return };
-    let client = redis::Client::open(format!("redis://:{REDIS_PASSWORD}@{}", redis.address)).unwrap();
+each_server!(the_script_does_what_an_account_does);
+
+/// Whatever is asked in whatever order, the script in a real server answers as the engine's account does.
+fn the_script_does_what_an_account_does(server: Server) {
+    let Some(store) = Store::start(server) else { return };
+    let client = redis::Client::open(format!("redis://:{STORE_PASSWORD}@{}", store.address)).unwrap();
     let connection = std::cell::RefCell::new(client.get_connection().unwrap());
     // The server's clock becomes an argument.
     let text = include_str!("../lease.lua");
