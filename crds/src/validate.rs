@@ -28,15 +28,22 @@ pub struct Violation {
     pub fix: String,
 }
 
+impl Violation {
+    /// The rule and the fix; of a CEL rule, its message in the schema.
+    pub fn message(&self) -> String {
+        let Self { rule, fix, .. } = self;
+        if fix.is_empty() { rule.clone() } else { format!("{rule}: {fix}") }
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, value, rule, fix } = self;
+        let Self { path, value, .. } = self;
         write!(f, "{path}: ")?;
         if !value.is_empty() {
             write!(f, "{value}: ")?;
         }
-        write!(f, "{rule}")?;
-        if fix.is_empty() { Ok(()) } else { write!(f, ": {fix}") }
+        f.write_str(&self.message())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, RwLock};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use regex::Regex;
 use serde_json::{Map, Value};
 
@@ -174,6 +175,14 @@ fn not_in_enum(value: &Value, known: &[Value], path: &str) -> Violation {
 fn string(schema: &Value, text: &str, path: &str, violations: &mut Vec<Violation>) {
     let before = violations.len();
     size(schema, text.chars().count(), ("minLength", "maxLength"), "characters", path, violations);
+    if schema["format"] == "date-time" && !is_moment(text) {
+        violations.push(Violation {
+            path: path.to_owned(),
+            value: shortened(&text.into()),
+            rule: "has to be a moment with its offset".to_owned(),
+            fix: "write it as in 2027-01-31T00:00:00Z".to_owned(),
+        });
+    }
     if violations.len() == before
         && let Some(pattern) = schema["pattern"].as_str()
         && !matches(pattern, text)
@@ -186,6 +195,11 @@ fn string(schema: &Value, text: &str, path: &str, violations: &mut Vec<Violation
             fix: description.trim_end_matches('.').to_owned(),
         });
     }
+}
+
+/// Read as our types read it (RFC 3339, section 5.6).
+fn is_moment(text: &str) -> bool {
+    serde_json::from_value::<Time>(text.into()).is_ok()
 }
 
 /// Patterns come from our own schemas, so there are few of them and they compile.

@@ -1,16 +1,23 @@
 //! The definitions on a real API server: they are taken, explain themselves, and refuse what they should.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
-use tollgate_e2e::{Cluster, Refusal, eventually, root, suite};
+use tollgate_e2e::{Cluster, Refusal, eventually, suite};
 
+use self::cases::Case;
 use crate::Shared;
+
+#[path = "../../../crds/tests/schema/cases.rs"]
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "a case that cannot be read ends the test; the offline words are not asked for"
+)]
+mod cases;
 
 pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
     vec![
@@ -50,28 +57,19 @@ async fn explain(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// Every file of `crds/tests/refusals`, on the real API server: refused, and for the reason that the file gives.
+/// Every case of `crds/tests/refusals`, on the real API server: refused, and for the reason that the case gives.
 async fn refusals(shared: &Shared) -> Result<()> {
     let cluster = shared.plane().cluster();
     established(cluster).await?;
     let namespace = cluster.namespace("refusals").await?;
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(root().join("crds/tests/refusals"))?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    files.sort();
     let mut kinds = BTreeSet::new();
     let mut failures = Vec::new();
-    for file in files {
-        let name = file.file_stem().and_then(OsStr::to_str).context("a case has a name")?;
-        let case: Value = serde_norway::from_str(&std::fs::read_to_string(&file)?).with_context(|| name.to_owned())?;
-        let kind = case["object"]["kind"].as_str().unwrap_or_default().to_owned();
-        kinds.insert(kind);
+    for case in cases::all() {
+        let name = &case.name;
+        kinds.insert(case.object["kind"].as_str().unwrap_or_default().to_owned());
         match refusal(cluster, &namespace, &case).await {
-            Ok(Refusal(status)) => {
-                let says = case["says"].as_str().with_context(|| format!("{name} does not say what to expect"))?;
-                if !status.message.contains(says) {
-                    failures.push(format!("{name}: expected {says:?}, got {:?}", status.message));
-                }
-            }
+            Ok(Refusal(status)) if status.message.contains(&case.says) => {}
+            Ok(Refusal(status)) => failures.push(format!("{name}: expected {:?}, got {:?}", case.says, status.message)),
             Err(error) => failures.push(format!("{name}: {error:#}")),
         }
     }
@@ -82,14 +80,14 @@ async fn refusals(shared: &Shared) -> Result<()> {
 }
 
 /// What the API server says about a case's object, as a new one or as an update of `old`.
-async fn refusal(cluster: &Cluster, namespace: &str, case: &Value) -> Result<Refusal> {
+async fn refusal(cluster: &Cluster, namespace: &str, case: &Case) -> Result<Refusal> {
     let placed = |object: &Value| {
         let mut object = object.clone();
         object["metadata"]["namespace"] = namespace.into();
         object
     };
-    let object = placed(&case["object"]);
-    let Some(old) = case.get("old") else { return cluster.refused(namespace, object).await };
+    let object = placed(&case.object);
+    let Some(old) = &case.old else { return cluster.refused(namespace, object).await };
     let old = cluster.apply(namespace, placed(old)).await?;
     let refusal = cluster.update_refused(namespace, object).await;
     let text = |pointer: &str| old.pointer(pointer).and_then(Value::as_str).unwrap_or_default();

@@ -1,11 +1,11 @@
 //! Every field of every kind has a case in `tests/refusals` that gets it wrong.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 use tollgate_crds::validate::validate;
+
+use crate::cases;
 
 /// Fields that cannot be wrong by themselves, each with the reason: objects and lists whose own fields have cases.
 fn cannot_be_wrong(schema: &Value) -> bool {
@@ -81,12 +81,9 @@ fn every_field_has_a_case_that_gets_it_wrong() {
         fields(&crd.spec.names.kind, "spec", &schema["properties"]["spec"], &mut known);
     }
     let mut wrong = BTreeSet::new();
-    let cases = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/refusals")).unwrap();
-    for case in cases {
-        let text = fs::read_to_string(case.unwrap().path()).unwrap();
-        let case: Value = serde_norway::from_str(&text).unwrap();
-        let (_, violations) = validate(&case["object"], case.get("old")).unwrap();
-        let kind = case["object"]["kind"].as_str().unwrap();
+    for case in cases::all() {
+        let (_, violations) = validate(&case.object, case.old.as_ref()).unwrap();
+        let kind = case.object["kind"].as_str().unwrap();
         for violation in violations {
             let own = general(&violation.path, &known, kind);
             let integration = violation.path.strip_prefix("spec.integration.").filter(|_| kind == "Route");
