@@ -100,10 +100,11 @@ impl Store {
     }
 
     /// A sentinel with these lines as its configuration.
-    pub fn sentinel(server: Server, lines: &[String]) -> Option<Self> {
+    pub fn sentinel(server: Server, lines: impl FnOnce(&Path) -> Vec<String>) -> Option<Self> {
         Self::launch(server, |directory, port| {
             let path = directory.join("sentinel.conf");
-            std::fs::write(&path, format!("port {port}\nbind 127.0.0.1\n{}\n", lines.join("\n"))).unwrap();
+            let lines = lines(directory).join("\n");
+            std::fs::write(&path, format!("port {port}\nbind 127.0.0.1\n{lines}\n")).unwrap();
             vec![path.display().to_string(), "--sentinel".to_owned()]
         })
     }
