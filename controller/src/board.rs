@@ -26,8 +26,19 @@ pub struct Observed {
     pub api: Option<String>,
     /// `spec.deploymentRef.name` of a Stage.
     pub deployment: Option<String>,
+    /// Of a UsagePlan: whether it has a quota, and whether its status tells usage.
+    pub counts: Option<Counts>,
     /// [`DEPLOYMENT_ID_ANNOTATION`] of an ApiDeployment that we made.
     pub made_for: Option<String>,
+}
+
+/// What a UsagePlan counts, and what is written about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// It has a quota.
+    pub quota: bool,
+    /// There is a `status.usage`.
+    pub usage: bool,
 }
 
 /// All objects.
@@ -55,6 +66,16 @@ impl Board {
     /// For a look or a change; hold it briefly.
     pub fn entries(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().expect("no code panics while it holds the entries")
+    }
+
+    /// UsagePlans without a quota, by `namespace/name`: the uids of those whose status tells usage all the same.
+    pub fn without_quota(&self) -> BTreeMap<String, Option<String>> {
+        let entries = self.entries();
+        let plans = entries.observed.iter().filter_map(|(object, observed)| {
+            let Counts { quota, usage } = observed.counts?;
+            (!quota).then(|| (object.source(), usage.then(|| observed.uid.clone())))
+        });
+        plans.collect()
     }
 
     /// An object of ours was seen. Objects of other kinds are none of our business.
@@ -122,7 +143,13 @@ fn observe(object: &Object) -> Option<Observed> {
         Object::HttpApi(o) => with_status(metadata, o.status.as_ref()),
         Object::Integration(o) => with_status(metadata, o.status.as_ref()),
         Object::Authorizer(o) => with_status(metadata, o.status.as_ref()),
-        Object::UsagePlan(o) => with_status(metadata, o.status.as_ref().map(|status| &status.common)),
+        Object::UsagePlan(o) => Observed {
+            counts: Some(Counts {
+                quota: o.spec.quota.is_some(),
+                usage: o.status.as_ref().is_some_and(|status| status.usage.is_some()),
+            }),
+            ..with_status(metadata, o.status.as_ref().map(|status| &status.common))
+        },
         Object::ApiKey(o) => with_status(metadata, o.status.as_ref()),
         Object::VpcLink(o) => with_status(metadata, o.status.as_ref()),
         Object::DomainName(o) => with_status(metadata, o.status.as_ref()),

@@ -123,7 +123,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         metrics.status.clone(),
     );
     tokio::spawn(writer.run(leader.clone()));
-    tokio::spawn(usage::run(client.clone(), Arc::clone(&fleets), leader.clone()));
+    tokio::spawn(usage::run(client.clone(), Arc::clone(&fleets), Arc::clone(&board), leader.clone()));
     tokio::spawn(history::writer::run(client.clone(), records, board, leader));
     tokio::spawn(expire(Arc::clone(&fleets), proxy_timeout));
 

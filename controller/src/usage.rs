@@ -18,6 +18,7 @@ use tollgate_crds::{API_VERSION, CustomerUsage, PlanUsageStatus, UsagePlan};
 use tollgate_engine::snapshot::{KeyUsage, PlanUsage, UsageReport};
 use tracing::warn;
 
+use crate::board::Board;
 use crate::shared::Fleets;
 
 /// Who writes `status.usage`.
@@ -210,8 +211,8 @@ fn day_of(date: &str) -> Option<i64> {
     Some(time.as_second().div_euclid(DAY))
 }
 
-/// Writes while `leader` says so, until its sender is gone.
-pub async fn run(client: Client, fleets: Arc<Fleets>, leader: watch::Receiver<bool>) {
+/// Writes while `leader` says so, until its sender is gone. Plans that lost their quota, as the `board` knows, lose their usage too.
+pub async fn run(client: Client, fleets: Arc<Fleets>, board: Arc<Board>, leader: watch::Receiver<bool>) {
     let mut written: BTreeMap<String, PlanUsage> = BTreeMap::new();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -224,7 +225,20 @@ pub async fn run(client: Client, fleets: Arc<Fleets>, leader: watch::Receiver<bo
             written.clear();
             continue;
         }
-        let usage = fleets.proxies().usage();
+        let mut usage = fleets.proxies().usage();
+        let without_quota = board.without_quota();
+        // Proxies tell of customers who made no request since by the terms of their last one.
+        usage.retain(|plan, _| !without_quota.contains_key(plan));
+        for (plan, uid) in without_quota {
+            let Some(uid) = uid else { continue };
+            match tokio::time::timeout(PATIENCE, clear(&client, &plan, &uid)).await {
+                Ok(Ok(())) => {}
+                // Deleted meanwhile, or another one of the name is there.
+                Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {}
+                Ok(Err(error)) => warn!(plan, %error, "usage could not be cleared"),
+                Err(_) => warn!(plan, "usage could not be cleared in time"),
+            }
+        }
         written.retain(|plan, _| usage.contains_key(plan));
         for (plan, now) in usage {
             if written.get(&plan) == Some(&now) {
@@ -251,6 +265,20 @@ async fn write(client: &Client, plan: &str, now: &PlanUsage) -> Result<(), kube:
         "apiVersion": API_VERSION, "kind": "UsagePlan",
         "metadata": {"name": name, "namespace": namespace, "uid": found.metadata.uid},
         "status": {"usage": usage},
+    });
+    let parameters = PatchParams::apply(USAGE_MANAGER).force();
+    plans.patch_status(name, &parameters, &Patch::Apply(body)).await.map(drop)
+}
+
+/// Takes the usage of a plan without a quota out of its status.
+async fn clear(client: &Client, plan: &str, uid: &str) -> Result<(), kube::Error> {
+    let Some((namespace, name)) = plan.split_once('/') else { return Ok(()) };
+    let plans = Api::<UsagePlan>::namespaced(client.clone(), namespace);
+    // What its only manager applies no more is removed.
+    let body = json!({
+        "apiVersion": API_VERSION, "kind": "UsagePlan",
+        "metadata": {"name": name, "namespace": namespace, "uid": uid},
+        "status": {},
     });
     let parameters = PatchParams::apply(USAGE_MANAGER).force();
     plans.patch_status(name, &parameters, &Patch::Apply(body)).await.map(drop)

@@ -13,10 +13,12 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tollgate_controller::board::Board;
 use tollgate_controller::feed::Fleet;
 use tollgate_controller::shared::Fleets;
 use tollgate_controller::usage::{self, EVERY};
 use tollgate_engine::snapshot::Report;
+use tollgate_translate::Object;
 
 /// An API server with the plan `shop/gold`, and the patches it got.
 #[derive(Clone)]
@@ -52,7 +54,8 @@ impl Fake {
             }
             (Method::PATCH, "/apis/tollgate.dev/v1alpha1/namespaces/shop/usageplans/gold/status") => {
                 let patch: Value = serde_json::from_slice(&body).unwrap();
-                assert_eq!((&patch["metadata"]["uid"], patch["status"].as_object().unwrap().len()), (&json!("u1"), 1));
+                assert_eq!(patch["metadata"]["uid"], json!("u1"));
+                assert!(patch["status"].as_object().unwrap().keys().all(|key| key == "usage"));
                 let mut plan = self.plan.lock().unwrap();
                 plan["status"]["usage"] = patch["status"]["usage"].clone();
                 self.patches.lock().unwrap().push((Instant::now(), parts.uri.query().unwrap().to_owned()));
@@ -90,7 +93,7 @@ async fn a_plan_is_written_now_and_then_and_only_when_its_usage_differs() {
     let tell = |used| fleets.report(Fleet::Public, report("shop/gold", used), Instant::now());
     tell(1);
     let (leads, leader) = watch::channel(true);
-    tokio::spawn(usage::run(fake.client(), Arc::clone(&fleets), leader));
+    tokio::spawn(usage::run(fake.client(), Arc::clone(&fleets), Arc::default(), leader));
     let begun = Instant::now();
     let wait = async |seconds| tokio::time::sleep_until(begun + Duration::from_secs(seconds)).await;
     wait(1).await;
@@ -122,4 +125,36 @@ async fn a_plan_is_written_now_and_then_and_only_when_its_usage_differs() {
     tell(10);
     wait(211).await;
     assert_eq!((fake.patches(), fake.usage()["used"].clone()), (3, json!(10)));
+}
+
+/// A plan that lost its quota tells no usage any more, also when proxies still know of some.
+#[tokio::test(start_paused = true)]
+async fn without_a_quota_there_is_no_usage() {
+    let (fake, fleets, board) = (Fake::new(), Arc::new(Fleets::default()), Arc::new(Board::default()));
+    let see = |spec: Value| {
+        let mut plan = fake.plan.lock().unwrap().clone();
+        plan["spec"] = spec;
+        board.see(&Object::UsagePlan(Box::new(serde_json::from_value(plan).unwrap())));
+    };
+    let tell = |used| fleets.report(Fleet::Public, report("shop/gold", used), Instant::now());
+    see(json!({"quota": {"limit": 10, "period": "MONTH"}}));
+    tell(1);
+    let (_leads, leader) = watch::channel(true);
+    tokio::spawn(usage::run(fake.client(), Arc::clone(&fleets), Arc::clone(&board), leader));
+    let begun = Instant::now();
+    let wait = async |seconds| tokio::time::sleep_until(begun + Duration::from_secs(seconds)).await;
+    wait(1).await;
+    assert_eq!(fake.usage()["used"], json!(1));
+    see(json!({}));
+    tell(2);
+    wait(31).await;
+    assert_eq!((fake.patches(), fake.usage()), (2, Value::Null));
+    // As the watch then says.
+    see(json!({}));
+    tell(3);
+    wait(91).await;
+    assert_eq!(fake.patches(), 2, "there is nothing to clear");
+    see(json!({"quota": {"limit": 10, "period": "MONTH"}}));
+    wait(121).await;
+    assert_eq!((fake.patches(), fake.usage()["used"].clone()), (3, json!(3)));
 }
