@@ -159,10 +159,12 @@ impl Plans {
         let (values, mut resolved) = values(world, object, item);
         let mut digests = BTreeSet::new();
         let mut changed = false;
-        for (shard, digest) in values {
+        for (shard, digest, field) in values {
             let of_shard = self.shards.entry(shard).or_default();
             if let Some((owner, _)) = of_shard.get(&digest).filter(|(owner, _)| owner != object) {
-                let message = format!("{owner} has the same value: give this key another one");
+                let message = format!(
+                    "{field}: {owner} has the same value, and two keys with the same value are one: give this key another value, or delete {owner} and this key takes its place"
+                );
                 resolved = Verdict::no(Reason::KeyValueConflict, message);
                 self.waiting.entry(digest).or_default().insert(object.clone());
                 continue;
@@ -307,7 +309,11 @@ fn route_key(key: &str) -> String {
 }
 
 /// The digests of the key's values, and what is wrong with the others.
-fn values(world: &World, object: &ObjectRef, item: &Item<tollgate_crds::ApiKeySpec>) -> (Vec<(u16, String)>, Verdict) {
+fn values(
+    world: &World,
+    object: &ObjectRef,
+    item: &Item<tollgate_crds::ApiKeySpec>,
+) -> (Vec<(u16, String, &'static str)>, Verdict) {
     let spec = &item.spec;
     let previous =
         spec.previous_value_from.as_ref().map(|from| ("spec.previousValueFrom", from.secret_key_ref.clone()));
@@ -318,7 +324,7 @@ fn values(world: &World, object: &ObjectRef, item: &Item<tollgate_crds::ApiKeySp
         let value = world.key_values(&secret).and_then(|values| values.spec.get(&source.key));
         let (reason, message) = match value {
             Some(KeyValue::Digest(digest, shard)) => {
-                found.push((*shard, digest.clone()));
+                found.push((*shard, digest.clone(), field));
                 continue;
             }
             None if world.generated_for(&secret).is_some_and(|(key, _)| key == *object) && !world.contains(&secret) => {
@@ -352,8 +358,9 @@ fn values(world: &World, object: &ObjectRef, item: &Item<tollgate_crds::ApiKeySp
             verdict = Verdict::no(reason, message);
         }
     }
-    found.sort();
-    found.dedup();
+    // The same value in both fields is one; it is of the first.
+    found.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    found.dedup_by(|again, first| (again.0, &again.1) == (first.0, &first.1));
     (found, verdict)
 }
 

@@ -122,6 +122,15 @@ async fn usage(shared: &Shared) -> Result<()> {
     }
     used_up().await?;
     told(6, 0).await?;
+
+    // Without a quota there is no usage to tell, whatever proxies remember.
+    world.apply("UsagePlan", "gold", json!({"apiStages": stages})).await?;
+    within(LONG, "the usage to be gone", async || {
+        let plan = world.cluster.get(VERSION, "UsagePlan", &world.namespace, "gold").await?;
+        ensure!(plan["status"]["usage"].is_null() && plan["status"]["conditions"].is_array(), "{}", plan["status"]);
+        Ok(())
+    })
+    .await?;
     world.clean().await
 }
 
