@@ -1,6 +1,6 @@
 //! tollgate: check and run the same YAML without a cluster
 //!
-//! [`run`] is the program; everything it does can be called by tests. [`load`] reads files, [`check`] is `tollgate check`.
+//! [`run`] is the program; everything it does can be called by tests. [`tollgate_load`] reads files, [`check`] is `tollgate check`.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -13,12 +13,12 @@ pub mod backend;
 pub mod check;
 pub mod dev;
 pub mod keys;
-pub mod load;
 pub mod openapi;
-pub mod problem;
-pub mod report;
 pub mod usage;
 pub mod verdicts;
+
+pub use tollgate_load as load;
+pub use tollgate_load::{problem, report};
 
 use args::{Args, Command, KeysCommand, Output};
 

@@ -8,6 +8,7 @@
 //! * [`route`], [`template`] and [`deployment`] are what a snapshot is compiled into.
 //! * [`context`] holds the facts of a request and its outcome, [`access_log`] writes them.
 //! * [`domain`] finds the stage on a custom domain; [`certificate`], [`truststore`] and [`client_cert`] are about who is shown what and let in.
+//! * [`proxy_protocol`] and [`strict`] read the first bytes of connections and of requests, before their parsers do.
 //! * [`request_id`], [`trace`], [`time`], [`ip`] and [`percent`] are small forms that many parts share.
 
 pub mod access_log;
@@ -31,12 +32,14 @@ pub mod meter;
 pub mod percent;
 pub mod policy;
 pub mod principal;
+pub mod proxy_protocol;
 pub mod reject;
 pub mod request_id;
 pub mod route;
 pub mod secret;
 pub mod sigv4;
 pub mod snapshot;
+pub mod strict;
 pub mod template;
 pub mod throttle;
 pub mod time;

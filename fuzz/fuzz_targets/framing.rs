@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use libfuzzer_sys::fuzz_target;
-use tollgate_proxy::strict::Strict;
+use tollgate_engine::strict::Strict;
 
 fuzz_target!(|bytes: &[u8]| {
     let [piece, stream @ ..] = bytes else { return };

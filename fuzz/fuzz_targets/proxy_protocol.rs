@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate_proxy::proxy_protocol::{Parsed, V1_MAX, V2_MAX, parse};
+use tollgate_engine::proxy_protocol::{Parsed, V1_MAX, V2_MAX, parse};
 
 fuzz_target!(|bytes: &[u8]| {
     let whole = parse(bytes);

@@ -3,9 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate_cli::load::parse;
-use tollgate_cli::problem::Source;
-use tollgate_cli::report;
+use tollgate_load::parse;
+use tollgate_load::problem::Source;
+use tollgate_load::report;
 
 fuzz_target!(|text: &str| {
     let read = |text: &str| parse(Source { path: "fuzz.yaml".into(), text: text.to_owned() });

@@ -19,10 +19,10 @@ use tokio_rustls::server::TlsStream;
 
 use tollgate_engine::client_cert::ClientCert;
 use tollgate_engine::forward::Peer;
+use tollgate_engine::strict::Strict;
 use tollgate_engine::truststore::Truststore;
 
 use crate::settings::ConnectionLimits;
-use crate::strict::Strict;
 
 /// What the worker knows about one client connection.
 #[derive(Debug)]

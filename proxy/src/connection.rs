@@ -18,13 +18,13 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
+use tollgate_engine::proxy_protocol::{self, Malformed, Parsed, V2_MAX};
 use tracing::debug;
 
 use crate::body::ReplyBody;
 use crate::client_io::{ClientIdentity, ClientIo, ClientStream, Connection, Order, Security};
 use crate::metrics::Counter;
 use crate::pipeline;
-use crate::proxy_protocol::{self, Malformed, Parsed, V2_MAX};
 use crate::worker::Worker;
 
 /// How the connections of one listener begin.

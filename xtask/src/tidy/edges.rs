@@ -36,6 +36,14 @@ const FORBIDDEN: &[(&str, &[&[&str]], &str)] = &[
         "what a document means depends on the document alone",
     ),
     (
+        "tollgate-load",
+        &[
+            KUBE_CLIENT,
+            &["tokio", "hyper", "tollgate-engine", "tollgate-translate", "tollgate-proxy", "tollgate-controller"],
+        ],
+        "what a file says depends on the file alone, and fuzz targets build no gateway for it",
+    ),
+    (
         "tollgate-translate",
         &[KUBE_CLIENT, &["tokio", "hyper", "tollgate-proxy", "tollgate-controller"]],
         "translation is pure",

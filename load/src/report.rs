@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
-use crate::load::Skipped;
-use crate::load::yaml::Position;
+use crate::Skipped;
 use crate::problem::{MAX_PROBLEMS, ObjectKey, Place, Problem};
+use crate::yaml::Position;
 
 /// Sorted by file and line, without repetitions, at most [`MAX_PROBLEMS`]; the number says how many were cut off.
 pub fn arrange(mut problems: Vec<Problem>) -> (Vec<Problem>, usize) {
@@ -207,7 +207,7 @@ fn by_kind(skipped: &[Skipped]) -> BTreeMap<(&str, &str), usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::parse;
+    use crate::parse;
     use crate::problem::Source;
 
     fn problems(text: &str) -> Vec<Problem> {

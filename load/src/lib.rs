@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::problem::{MAX_PROBLEMS, ObjectKey, Place, Problem, Source};
+use problem::{MAX_PROBLEMS, ObjectKey, Place, Problem, Source};
 pub use tollgate_openapi::yaml;
 use yaml::{Content, Document, Entry, Node, Span};
 
 pub mod files;
 pub mod kinds;
+pub mod problem;
+pub mod report;
 pub mod strict;
 pub mod tree;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::load::yaml::Span;
+use crate::yaml::Span;
 
 /// How many problems are kept of one run; a directory of nonsense must not fill memory or screen.
 pub const MAX_PROBLEMS: usize = 1000;
