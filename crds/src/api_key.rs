@@ -5,7 +5,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::schema::OBJECT_NAME;
+use crate::form::{DATA_KEY, DAY, OBJECT_NAME};
 use crate::{LocalRef, Status};
 
 /// A key that callers send in the header x-api-key. Its value is in a Secret, never here (R-KEY-1).
@@ -69,7 +69,7 @@ pub struct QuotaExtension {
     #[schemars(range(min = 1, max = 1_000_000_000_000_i64))]
     pub requests: i64,
     /// Any day (UTC) of the period that is extended, as in 2026-11-21. In other periods the extension means nothing.
-    #[schemars(length(min = 10, max = 10), regex(pattern = "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"))]
+    #[schemars(length(min = 10, max = 10), regex(pattern = DAY))]
     pub during: String,
 }
 
@@ -94,7 +94,7 @@ pub struct SecretKeyRef {
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub name: String,
     /// Name of the entry in the Secret.
-    #[schemars(length(min = 1, max = 253), regex(pattern = "^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = DATA_KEY))]
     pub key: String,
 }
 

@@ -4,7 +4,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::schema::{OBJECT_NAME, immutable, rules};
+use crate::form::{LABEL, NAMESPACE_OR_ALL, OBJECT_NAME};
+use crate::schema::{immutable, rules};
 use crate::{CaRef, LocalRef, Status};
 
 /// A host of one's own for APIs (H-DOM-1).
@@ -30,7 +31,7 @@ pub struct DomainNameSpec {
     #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = rules(&[
         (
             "self.matches('^([*][.])?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",
-            "a domain name has labels of lower-case letters, digits and hyphens, separated by dots, and at most one '*' as its first label",
+            "a domain name has labels of lower-case letters, digits and hyphens, separated by dots, and at most one '*' as its first label: e.g. api.example.com or *.example.com",
         ),
         (
             "!self.matches('(^|[.])[0-9]+$')",
@@ -38,7 +39,7 @@ pub struct DomainNameSpec {
         ),
         (
             "!self.startsWith('*.') || self.substring(2).contains('.')",
-            "a wildcard needs two labels behind it, e.g. *.example.com",
+            "a wildcard needs two labels behind it: e.g. *.example.com",
         ),
         ("self == oldSelf", "domainName is immutable: delete the object and create it again to change it"),
     ])))]
@@ -66,7 +67,7 @@ pub struct DomainNameSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 100),
-        inner(length(min = 1, max = 63), regex(pattern = "^([*]|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$"))
+        inner(length(min = 1, max = 63), regex(pattern = NAMESPACE_OR_ALL))
     )]
     pub allowed_namespaces: Vec<String>,
     /// Whether ApiMappings, routingRules or both say which API a request is for.
@@ -132,11 +133,11 @@ pub struct RoutingRule {
     #[schemars(length(max = 3), extend("x-kubernetes-validations" = rules(&[
         (
             "self.filter(condition, has(condition.matchHeaders)).size() <= 2",
-            "a routing rule has at most two matchHeaders conditions",
+            "a routing rule has at most two matchHeaders conditions: remove the others",
         ),
         (
             "self.filter(condition, has(condition.matchBasePaths)).size() <= 1",
-            "a routing rule has at most one matchBasePaths condition",
+            "a routing rule has at most one matchBasePaths condition: make a rule for each path",
         ),
     ])))]
     pub conditions: Vec<RoutingCondition>,
@@ -150,7 +151,7 @@ pub struct RoutingRule {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules(&[(
     "has(self.matchHeaders) != has(self.matchBasePaths)",
-    "a condition is exactly one of matchHeaders and matchBasePaths",
+    "a condition is exactly one of matchHeaders and matchBasePaths: set one, and make the other a condition of its own",
 )])))]
 pub struct RoutingCondition {
     /// A header of the request.
@@ -178,11 +179,11 @@ pub struct MatchHeader {
     #[schemars(length(min = 1, max = 39), extend("x-kubernetes-validations" = rules(&[
         (
             "self.matches('^[a-zA-Z0-9!#$%&*+.^_`|~-]+$')",
-            "a header name has letters, digits and !#$%&*+-.^_`|~ only",
+            "a header name has letters, digits and !#$%&*+-.^_`|~ only: e.g. x-version",
         ),
         (
             "!self.matches('(?i)^(access-control-.*|apigw-.*|authorization|connection|content-encoding|content-length|content-location|forwarded|keep-alive|origin|proxy-authenticate|proxy-authorization|te|trailers|transfer-encoding|upgrade|x-amz-.*|x-amzn-.*|x-forwarded-for|x-forwarded-host|x-forwarded-proto|via|x-apigw-api-id|x-restapi)$')",
-            "this header is reserved and cannot be matched: use another",
+            "this header is reserved and cannot be matched: use another, e.g. one that begins with x- and the name of your product",
         ),
     ])))]
     pub header: String,
@@ -190,11 +191,11 @@ pub struct MatchHeader {
     #[schemars(length(min = 1, max = 127), extend("x-kubernetes-validations" = rules(&[
         (
             r"self.matches('^[a-zA-Z0-9*?!#$%&\'.^_`|~-]+$')",
-            "a valueGlob has letters, digits and *?-!#$%&'.^_`|~ only",
+            "a valueGlob has letters, digits and *?-!#$%&'.^_`|~ only: e.g. 'v1-*'",
         ),
         (
             "self.matches('^[*]?[^*]+[*]?$') && (!self.matches('^[*][^*]+[*]$') || self.size() < 42)",
-            "a valueGlob is abc, *abc, abc* or *abc* with one text of at most 39 characters between two asterisks",
+            "a valueGlob is abc, *abc, abc* or *abc* with one text of at most 39 characters between two asterisks: e.g. 'v1-*'",
         ),
     ])))]
     pub value_glob: String,
@@ -207,7 +208,7 @@ pub struct MatchBasePaths {
     /// Exactly one path without its first slash, e.g. orders or orders/v1. It matches whole segments.
     #[schemars(length(min = 1, max = 1), inner(length(min = 1, max = 127)), extend("x-kubernetes-validations" = rules(&[(
         r"self.all(path, path.matches('^[a-zA-Z0-9$_.+!*\'()/-]+$') && !path.startsWith('/') && !path.endsWith('/') && !path.contains('//'))",
-        "a base path has segments of letters, digits and $-_.+!*'() with single slashes between them and none around them",
+        "a base path has segments of letters, digits and $-_.+!*'() with single slashes between them and none around them: e.g. orders/v1",
     )])))]
     pub any_of: Vec<String>,
 }
@@ -257,15 +258,15 @@ pub struct ApiMappingSpec {
     #[schemars(length(max = 300), extend("x-kubernetes-validations" = rules(&[
         (
             r"self.matches('^[a-zA-Z0-9$_.+!*\'()/-]*$')",
-            "an ApiMapping key may contain only letters, numbers and one of $-_.+!*'() and / between segments",
+            "an ApiMapping key may contain only letters, numbers and one of $-_.+!*'() and / between segments: remove other characters, e.g. orders/v1",
         ),
         (
             "!self.startsWith('/') && !self.endsWith('/') && !self.contains('//')",
-            "an ApiMapping key has no slash at its start or end and no two in a row",
+            "an ApiMapping key has no slash at its start or end and no two in a row: e.g. orders/v1",
         ),
         (
             "!self.split('/').exists(segment, segment == '.' || segment == '..')",
-            "an ApiMapping key has no segment . or .., since no such path is accepted",
+            "an ApiMapping key has no segment . or .., since no such path is accepted: remove it",
         ),
     ])))]
     pub api_mapping_key: String,
@@ -280,6 +281,6 @@ pub struct DomainNameRef {
     pub name: String,
     /// Its namespace; absent: that of the ApiMapping. Another one has to list this one in allowedNamespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub namespace: Option<String>,
 }

@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Status;
-use crate::schema::{OBJECT_NAME, rules};
+use crate::form::{API_ID, DATA_KEY, OBJECT_NAME};
+use crate::schema::rules;
 
 /// One HTTP API. Routes and Stages name it in apiRef; a Stage makes it reachable.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -46,7 +47,7 @@ pub struct HttpApiSpec {
     pub route_selection_expression: Option<String>,
     /// Tags of the API, for people and tools; labels are what Kubernetes selects by.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "tags")]
+    #[schemars(schema_with = "crate::schema::tags")]
     pub tags: BTreeMap<String, String>,
     /// How browsers of other origins may use the API. When absent, the gateway does not handle CORS: OPTIONS requests
     /// and access-control headers go through as any others.
@@ -61,7 +62,7 @@ pub struct HttpApiSpec {
     /// The id in the API's host name: ten lower-case letters and digits, unique in the cluster. Derived from the object's
     /// uid when absent. Set it to keep addresses when an API moves to another cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 10, max = 10), regex(pattern = "^[a-z0-9]{10}$"))]
+    #[schemars(length(min = 10, max = 10), regex(pattern = API_ID))]
     pub api_id: Option<String>,
     /// Where callers of routes with apiKeyRequired have their key. HEADER: x-api-key. AUTHORIZER: usageIdentifierKey in the answer of the
     /// route's lambda authorizer.
@@ -109,7 +110,7 @@ pub struct ConfigMapKeyRef {
     pub name: String,
     /// Key that holds the document.
     #[serde(default = "default_document_key")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = "^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = DATA_KEY))]
     pub key: String,
 }
 
@@ -212,18 +213,6 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000))]
     pub authorizers: Option<i32>,
-}
-
-fn tags(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "object",
-        "maxProperties": 50,
-        "additionalProperties": { "type": "string", "maxLength": 256 },
-        "x-kubernetes-validations": rules(&[(
-            "self.all(name, name.size() >= 1 && name.size() <= 128)",
-            "the name of a tag has 1 to 128 characters",
-        )])
-    })
 }
 
 fn origins(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -6,7 +6,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::schema::{OBJECT_NAME, rules};
+use crate::form::{DATA_KEY, FUNCTION_NAME, LABEL, OBJECT_NAME};
+use crate::schema::rules;
 use crate::{LocalRef, Status, VpcLinkRef};
 
 /// A backend and how to call it. Exactly one of service, http, lambda and aws is set.
@@ -46,7 +47,7 @@ use crate::{LocalRef, Status, VpcLinkRef};
     ),
     (
         "has(self.aws) || !has(self.requestParameters) || self.requestParameters.all(key, key.matches('^((append|overwrite|remove):(header|querystring)[.].+|overwrite:path)$'))",
-        "a key of requestParameters is append:, overwrite: or remove:, then header.NAME or querystring.NAME, or overwrite:path",
+        "a key of requestParameters is append, overwrite or remove, a colon, then header.NAME or querystring.NAME; or overwrite:path: e.g. 'overwrite:header.x-tenant'",
     ),
     (
         "!has(self.tls) || !has(self.http) || self.http.uri.startsWith('https://')",
@@ -122,7 +123,7 @@ fn response_parameters(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     let entries = parameters(&[
         (
             "self.all(key, key.matches('^((append|overwrite|remove):header[.].+|overwrite:statuscode)$'))",
-            "a key of responseParameters is append:, overwrite: or remove:, then header.NAME, or overwrite:statuscode",
+            "a key of responseParameters is append, overwrite or remove, a colon, then header.NAME; or overwrite:statuscode: e.g. 'remove:header.server'",
         ),
         (&format!("self.all(key, !key.matches('{RESERVED}'))"), RESTRICTED),
     ]);
@@ -132,7 +133,7 @@ fn response_parameters(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         "additionalProperties": entries,
         "x-kubernetes-validations": rules(&[(
             "self.all(status, status.matches('^[2-5][0-9][0-9]$'))",
-            "the keys of responseParameters are exact statuses from 200 to 599",
+            "the keys of responseParameters are exact statuses from 200 to 599: e.g. '404', once for each status",
         )])
     })
 }
@@ -180,7 +181,7 @@ fn default_timeout() -> i32 {
 #[serde(rename_all = "camelCase")]
 pub struct ServiceTarget {
     /// Name of the Service.
-    #[schemars(length(min = 1, max = 63), regex(pattern = OBJECT_NAME))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub name: String,
     /// Port of the Service.
     #[schemars(range(min = 1, max = 65535))]
@@ -292,7 +293,7 @@ pub struct LambdaTarget {
     /// Name of the function in the invoke path /2015-03-31/functions/{functionName}/invocations; AWS's base images
     /// expect 'function'.
     #[serde(default = "default_function_name")]
-    #[schemars(length(min = 1, max = 255), regex(pattern = "^[A-Za-z0-9_.:${}-]+$"))]
+    #[schemars(length(min = 1, max = 255), regex(pattern = FUNCTION_NAME))]
     pub function_name: String,
     /// A function of the Lambda service, with version or alias after it if wanted. Stage variables may stand in name, version and alias:
     /// 'arn:aws:lambda:eu-west-1:123456789012:function:${stageVariables.fn}'.
@@ -318,7 +319,7 @@ fn default_function_name() -> String {
 #[serde(rename_all = "camelCase")]
 pub struct LambdaService {
     /// Name of the Service.
-    #[schemars(length(min = 1, max = 63), regex(pattern = OBJECT_NAME))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub name: String,
     /// Port of the Service.
     #[schemars(range(min = 1, max = 65535))]
@@ -406,7 +407,7 @@ pub struct CaRef {
     pub name: String,
     /// Key that holds the certificates.
     #[serde(default = "default_ca_key")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = "^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = DATA_KEY))]
     pub key: String,
 }
 

@@ -11,6 +11,7 @@ mod api_key;
 mod authorizer;
 mod definitions;
 mod domain_name;
+mod form;
 mod http_api;
 mod integration;
 mod principal;

@@ -6,7 +6,6 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::schema::rules;
 use crate::{LocalRef, Status};
 
 /// A caller of Routes with authorizationType AWS_IAM.
@@ -34,7 +33,7 @@ pub struct PrincipalSpec {
     pub policies: Vec<String>,
     /// For conditions on aws:PrincipalTag/NAME.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "tags")]
+    #[schemars(schema_with = "crate::schema::tags")]
     pub tags: BTreeMap<String, String>,
 }
 
@@ -44,16 +43,4 @@ pub struct PrincipalSpec {
 pub struct AccessKeySource {
     /// A Secret of the same namespace with accessKeyId and secretAccessKey, and sessionToken for temporary keys.
     pub secret_ref: LocalRef,
-}
-
-fn tags(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "object",
-        "maxProperties": 50,
-        "additionalProperties": {"type": "string", "maxLength": 256},
-        "x-kubernetes-validations": rules(&[(
-            "self.all(name, name.size() > 0 && name.size() <= 128)",
-            "the name of a tag has 1 to 128 characters: shorten it",
-        )])
-    })
 }

@@ -112,7 +112,7 @@ fn route_key_rules() -> serde_json::Value {
         ),
         (
             "self == '$default' || !self.matches('^[^ ]+ /') || self.matches('^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|ANY) ')",
-            "the method of a route key is GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS or ANY, in upper case",
+            "the method of a route key is GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS or ANY, in upper case: e.g. 'GET /orders/{id}'",
         ),
         (
             r"self == '$default' || !self.matches('^[^ ]+ /') || self.matches('^[^ ]+ (/([A-Za-z0-9._~!$&()+,;=:@%\'-]+|\\{[A-Za-z0-9_.:-]+[+]?\\}))*/?$')",

@@ -12,5 +12,15 @@ pub(crate) fn immutable(field: &str) -> Value {
     rules(&[("self == oldSelf", &format!("{field} is immutable: delete the object and create it again to change it"))])
 }
 
-/// Text of a Kubernetes object name.
-pub(crate) const OBJECT_NAME: &str = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$";
+/// Tags, as AWS bounds them.
+pub(crate) fn tags(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "maxProperties": 50,
+        "additionalProperties": {"type": "string", "maxLength": 256},
+        "x-kubernetes-validations": rules(&[(
+            "self.all(name, name.size() >= 1 && name.size() <= 128)",
+            "the name of a tag has 1 to 128 characters: shorten it, or give it one",
+        )])
+    })
+}

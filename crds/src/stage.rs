@@ -34,7 +34,7 @@ pub struct StageSpec {
     /// The first path segment of the stage's addresses, or '$default' for the stage at the root.
     #[schemars(length(min = 1, max = 128), extend("x-kubernetes-validations" = rules(&[(
         "self == '$default' || self.matches('^[A-Za-z0-9_-]+$')",
-        "a stage name is $default, or letters, digits, _ and - only",
+        "a stage name is $default, or letters, digits, _ and - only: e.g. prod-2",
     )])))]
     pub stage_name: String,
     /// Every change of the API reaches the stage at once. With false, the stage serves what deploymentRef names.
@@ -106,12 +106,12 @@ fn stage_variables(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
             "type": "string", "minLength": 1, "maxLength": 512,
             "x-kubernetes-validations": rules(&[(
                 "self.matches('^[-A-Za-z0-9._~:/?#&=,]+$')",
-                "the value of a stage variable has letters, digits and -._~:/?#&=, only",
+                "the value of a stage variable has letters, digits and -._~:/?#&=, only: remove other characters",
             )])
         },
         "x-kubernetes-validations": rules(&[(
             "self.all(name, name.matches('^[A-Za-z0-9_]{1,64}$'))",
-            "the name of a stage variable has 1 to 64 letters, digits and _ only",
+            "the name of a stage variable has 1 to 64 letters, digits and _ only: rename it",
         )])
     })
 }

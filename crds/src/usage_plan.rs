@@ -73,7 +73,7 @@ pub struct PlanThrottle {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules(&[(
     "!has(self.offset) || self.offset <= self.limit",
-    "offset is subtracted from limit in the period in which the plan was made, so it is at most as large as limit",
+    "offset is subtracted from limit in the period in which the plan was made, so it is at most as large as limit: lower offset, or raise limit",
 )])))]
 pub struct PlanQuota {
     /// Requests in a period.

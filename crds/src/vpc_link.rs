@@ -4,7 +4,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::schema::{OBJECT_NAME, rules};
+use crate::form::{LABEL, OBJECT_NAME};
+use crate::schema::rules;
 use crate::{Status, Tls};
 
 /// What a link opens, to whom, and how requests through it are spread.
@@ -54,7 +55,7 @@ pub struct VpcLinkSpec {
 #[serde(rename_all = "camelCase")]
 pub struct LinkedService {
     /// Name of the Service.
-    #[schemars(length(min = 1, max = 63), regex(pattern = OBJECT_NAME))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub name: String,
 }
 
@@ -180,6 +181,6 @@ pub struct VpcLinkRef {
     pub name: String,
     /// Its namespace, which is also that of the Service; the object's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = OBJECT_NAME))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     pub namespace: Option<String>,
 }

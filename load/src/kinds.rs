@@ -111,11 +111,12 @@ fn validated(object: &Object, old: Option<&Object>) -> Vec<Problem> {
 fn problem(object: &Object, violation: Violation) -> Problem {
     let Violation { path, value, rule, fix } = violation;
     let name = path.rsplit(['.', '[']).next().unwrap_or_default().trim_end_matches(']');
+    let item = path.rsplit('.').next().unwrap_or_default();
     let (code, message) = match rule.as_str() {
         "unknown field" => ("UnknownField", format!("unknown field {name:?}")),
         "required field is missing" => ("MissingField", format!("required field {name:?} is missing")),
-        rule if rule.starts_with("has to ") && value.is_empty() => ("InvalidField", format!("{name} {rule}")),
-        rule if rule.starts_with("has to ") => ("InvalidField", format!("{name} {value} {rule}")),
+        rule if rule.starts_with("has ") && value.is_empty() => ("InvalidField", format!("{item} {rule}")),
+        rule if rule.starts_with("has ") => ("InvalidField", format!("{item} {value} {rule}")),
         _ => ("InvalidField", rule),
     };
     let mut problem = object.problem(code, &path, message);

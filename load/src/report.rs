@@ -53,7 +53,8 @@ pub fn human(problem: &Problem, colours: bool) -> String {
     }
     // The snippet shows the value where it stands, unless that is not its line; a map or list says little in one line.
     let visible = |value: &str| {
-        value.starts_with(['{', '[']) || line.as_ref().is_some_and(|line| line.text.contains(value.trim_matches('"')))
+        value.starts_with(['{', '['])
+            || line.as_ref().is_some_and(|line| line.text.contains(value.trim_end_matches('…').trim_matches('"')))
     };
     if let Some(value) = problem.value.as_deref().filter(|value| !visible(value)) {
         group = group.element(Level::NOTE.message(format!("the value is {value}")));

@@ -6,7 +6,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::{Violation, structural, suggest};
-use crate::schema::OBJECT_NAME;
+use crate::form::LABEL;
 
 /// Fields of `ObjectMeta` (Kubernetes API reference, `meta/v1`).
 const FIELDS: [&str; 15] = [
@@ -32,8 +32,7 @@ static NAME: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new("^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
         .expect("a constant that the tests compile")
 });
-static NAMESPACE: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(OBJECT_NAME).expect("a constant that the tests compile"));
+static NAMESPACE: LazyLock<Regex> = LazyLock::new(|| Regex::new(LABEL).expect("a constant that the tests compile"));
 
 pub(super) fn check(object: &Value) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -55,10 +54,20 @@ pub(super) fn check(object: &Value) -> Vec<Violation> {
             rule: "required field is missing".into(),
             fix: "name the object".into(),
         }),
-        Some(name) => violations.extend(name_violation("metadata.name", name, &NAME, 253)),
+        Some(name) => violations.extend(name_violation(
+            "metadata.name",
+            name,
+            (&NAME, "lower-case letters, digits, - and ."),
+            253,
+        )),
     }
     if let Some(namespace) = field("namespace") {
-        violations.extend(name_violation("metadata.namespace", namespace, &NAMESPACE, 63));
+        violations.extend(name_violation(
+            "metadata.namespace",
+            namespace,
+            (&NAMESPACE, "lower-case letters, digits and -"),
+            63,
+        ));
     }
     for map in ["labels", "annotations"] {
         for (key, value) in field(map).and_then(Value::as_object).into_iter().flatten() {
@@ -75,14 +84,28 @@ pub(super) fn check(object: &Value) -> Vec<Violation> {
     violations
 }
 
-fn name_violation(path: &str, name: &Value, form: &Regex, longest: usize) -> Option<Violation> {
+fn name_violation(path: &str, name: &Value, (form, of): (&Regex, &str), longest: usize) -> Option<Violation> {
     let valid = name.as_str().is_some_and(|name| name.len() <= longest && form.is_match(name));
     (!valid).then(|| Violation {
         path: path.into(),
         value: structural::shortened(name),
-        rule: format!(
-            "a name has up to {longest} lower-case letters, digits and -, and starts and ends with a letter or digit"
-        ),
+        rule: format!("a name has up to {longest} {of}, and starts and ends with a letter or digit"),
         fix: "choose a name of this form".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_have_dots_and_namespaces_have_none() {
+        let wrong = |metadata: Value| -> Vec<String> {
+            check(&json!({"metadata": metadata})).into_iter().map(|violation| violation.path).collect()
+        };
+        assert_eq!(wrong(json!({"name": "a.b", "namespace": "shop-2"})), [""; 0]);
+        assert_eq!(wrong(json!({"name": "a..b", "namespace": "shop.eu"})), ["metadata.name", "metadata.namespace"]);
+    }
 }

@@ -8,12 +8,13 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::{Violation, suggest};
+use crate::form;
 
 /// Checks `value` against `schema`, after filling in defaults and removing nulls, which count as absent.
 pub(super) fn check(schema: &Value, value: &mut Value, path: &str, violations: &mut Vec<Violation>) {
     let wanted = schema["type"].as_str().unwrap_or_default();
     if !has_type(value, wanted) {
-        violations.push(wrong_type(value, wanted, path));
+        violations.push(wrong_type(schema, value, path));
         return;
     }
     if let Some(known) = schema["enum"].as_array()
@@ -27,7 +28,7 @@ pub(super) fn check(schema: &Value, value: &mut Value, path: &str, violations: &
         Value::Array(items) => {
             size(schema, items.len(), ("minItems", "maxItems"), "items", path, violations);
             for (index, item) in items.iter_mut().enumerate() {
-                check(&schema["items"], item, &format!("{path}[{index}]"), violations);
+                check_removable(&schema["items"], item, &format!("{path}[{index}]"), "entry", violations);
             }
         }
         Value::String(text) => string(schema, text, path, violations),
@@ -36,12 +37,23 @@ pub(super) fn check(schema: &Value, value: &mut Value, path: &str, violations: &
     }
 }
 
+/// The same for what need not be there: what it lacks it can lack whole.
+fn check_removable(schema: &Value, value: &mut Value, path: &str, what: &str, violations: &mut Vec<Violation>) {
+    let before = violations.len();
+    check(schema, value, path, violations);
+    for violation in &mut violations[before..] {
+        if violation.path == path && violation.fix == FILL_IN {
+            violation.fix = format!("{FILL_IN}, or remove the {what}");
+        }
+    }
+}
+
 fn object(schema: &Value, fields: &mut Map<String, Value>, path: &str, violations: &mut Vec<Violation>) {
     let each = &schema["additionalProperties"];
     if each.is_object() {
         size(schema, fields.len(), ("minProperties", "maxProperties"), "entries", path, violations);
         for (name, value) in fields {
-            check(each, value, &format!("{path}.{name}"), violations);
+            check_removable(each, value, &format!("{path}.{name}"), "entry", violations);
         }
         return;
     }
@@ -60,14 +72,19 @@ fn object(schema: &Value, fields: &mut Map<String, Value>, path: &str, violation
             fields.insert(name.clone(), default.clone());
         }
     }
-    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        if !fields.contains_key(name) {
-            violations.push(missing(&format!("{path}.{name}"), &known[name]));
+    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for name in &required {
+        if !fields.contains_key(*name) {
+            violations.push(missing(&format!("{path}.{name}"), &known[*name]));
         }
     }
     for (name, value) in fields {
-        if let Some(schema) = known.get(name) {
-            check(schema, value, &format!("{path}.{name}"), violations);
+        let Some(schema) = known.get(name) else { continue };
+        let path = format!("{path}.{name}");
+        if required.contains(&name.as_str()) {
+            check(schema, value, &path, violations);
+        } else {
+            check_removable(schema, value, &path, "field", violations);
         }
     }
 }
@@ -139,16 +156,18 @@ fn is_integer(value: &mut Value) -> bool {
     value.is_i64() || value.is_u64()
 }
 
-fn wrong_type(value: &Value, wanted: &str, path: &str) -> Violation {
+fn wrong_type(schema: &Value, value: &Value, path: &str) -> Violation {
     let found = match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
+        Value::Number(_) if schema["type"] == "integer" => "a fraction",
         Value::Number(_) => "a number",
         Value::String(_) => "text",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     };
-    let (wanted, fix) = match wanted {
+    let (wanted, fix) = match schema["type"].as_str().unwrap_or_default() {
+        "string" if schema["format"] == "date-time" => ("a moment", MOMENT),
         "string" if value.is_number() || value.is_boolean() => ("text", "put it in quotes"),
         "string" => ("text", "write one text"),
         "integer" => ("a whole number", "write a number without quotes and fraction"),
@@ -163,13 +182,18 @@ fn wrong_type(value: &Value, wanted: &str, path: &str) -> Violation {
 
 fn not_in_enum(value: &Value, known: &[Value], path: &str) -> Violation {
     let names: Vec<&str> = known.iter().filter_map(Value::as_str).collect();
-    let near = value.as_str().and_then(|text| suggest::nearest(text, names.iter().copied()));
-    Violation {
-        path: path.to_owned(),
-        value: shortened(value),
-        rule: format!("has to be one of {}", names.join(", ")),
-        fix: near.map_or_else(|| "use one of these".to_owned(), |name| format!("did you mean {name}?")),
-    }
+    let nearest = |backwards: bool| {
+        let names: Vec<&str> = if backwards { names.iter().rev().copied().collect() } else { names.clone() };
+        suggest::nearest(value.as_str()?, names.into_iter())
+    };
+    // Of two that are as near, neither: TLS_1_3 is no reason to propose TLS_1_0.
+    let near = nearest(false).filter(|near| nearest(true) == Some(*near));
+    let (rule, otherwise) = match names.as_slice() {
+        [only] => (format!("has to be {only}"), format!("write {only}")),
+        _ => (format!("has to be one of {}", names.join(", ")), "use one of these".to_owned()),
+    };
+    let fix = near.map_or(otherwise, |name| format!("did you mean {name}?"));
+    Violation { path: path.to_owned(), value: shortened(value), rule, fix }
 }
 
 fn string(schema: &Value, text: &str, path: &str, violations: &mut Vec<Violation>) {
@@ -180,22 +204,20 @@ fn string(schema: &Value, text: &str, path: &str, violations: &mut Vec<Violation
             path: path.to_owned(),
             value: shortened(&text.into()),
             rule: "has to be a moment with its offset".to_owned(),
-            fix: "write it as in 2027-01-31T00:00:00Z".to_owned(),
+            fix: MOMENT.to_owned(),
         });
     }
     if violations.len() == before
         && let Some(pattern) = schema["pattern"].as_str()
         && !matches(pattern, text)
     {
-        let description = schema["description"].as_str().unwrap_or_default();
-        violations.push(Violation {
-            path: path.to_owned(),
-            value: shortened(&text.into()),
-            rule: format!("has to match {pattern}"),
-            fix: description.trim_end_matches('.').to_owned(),
-        });
+        let (rule, fix) = form::words(pattern, text);
+        violations.push(Violation { path: path.to_owned(), value: shortened(&text.into()), rule, fix });
     }
 }
+
+const FILL_IN: &str = "add what is missing";
+const MOMENT: &str = "write it as in 2027-01-31T00:00:00Z";
 
 /// Read as our types read it (RFC 3339, section 5.6).
 fn is_moment(text: &str) -> bool {
@@ -241,13 +263,22 @@ fn size(
     violations: &mut Vec<Violation>,
 ) {
     let found = u64::try_from(found).unwrap_or(u64::MAX);
-    let rule = match (schema[min].as_u64(), schema[max].as_u64()) {
-        (Some(least), _) if found < least => format!("has {found} {what}, at least {least} are needed"),
-        (_, Some(most)) if found > most => format!("has {found} {what}, at most {most} are allowed"),
+    let are = |number: u64| if number == 1 { "is" } else { "are" };
+    let (least, most) = (schema[min].as_u64(), schema[max].as_u64());
+    let rule = match (least, most) {
+        (Some(least), Some(most)) if least == most && found != most => {
+            format!("has {found} {what}, exactly {most} {} needed", are(most))
+        }
+        (Some(least), _) if found < least => format!("has {found} {what}, at least {least} {} needed", are(least)),
+        (_, Some(most)) if found > most => format!("has {found} {what}, at most {most} {} allowed", are(most)),
         _ => return,
     };
-    let fix = if rule.contains("at most") { "shorten it" } else { "add what is missing, or remove the field" };
-    violations.push(Violation { path: path.to_owned(), value: String::new(), rule, fix: fix.to_owned() });
+    let fix = match most.filter(|most| found > *most) {
+        Some(_) if what == "characters" => "shorten it".to_owned(),
+        Some(most) => format!("remove {} of them", found - most),
+        None => FILL_IN.to_owned(),
+    };
+    violations.push(Violation { path: path.to_owned(), value: String::new(), rule, fix });
 }
 
 /// A value as JSON, short enough for a line.
