@@ -24,7 +24,7 @@ quick:
 unit:
     cargo xtask test --level unit
 
-# fuzz targets, a minute each
+# fuzz targets, a minute of processor time each
 fuzz SECONDS="60":
     cargo xtask test --level fuzz --fuzz-seconds {{SECONDS}}
 

@@ -5,6 +5,7 @@
 
 mod fuzz;
 mod machine;
+mod programs;
 mod tally;
 
 use std::process::{Command, ExitCode, Stdio};
@@ -22,7 +23,7 @@ pub(crate) struct Options {
     /// Only these levels; all of them when absent
     #[arg(long = "level", value_enum, value_delimiter = ',')]
     levels: Vec<Level>,
-    /// How long each fuzz target runs
+    /// How many seconds of processor time each fuzz target gets
     #[arg(long, default_value_t = 60)]
     fuzz_seconds: u32,
     /// Installs no Debian packages; a level that misses some is left out
@@ -60,14 +61,23 @@ struct Suite {
     rows: Vec<Row>,
     tally: Tally,
     ci: bool,
+    /// Fuzz targets that run beside the steps after them.
+    fuzzing: Option<fuzz::Running>,
 }
 
+/// Name of the step that builds the tests.
+const TESTS: &str = "test programs";
 /// Name of the step that builds what ships.
 const PROGRAMS: &str = "release programs";
 /// Name of the step that builds Kubernetes.
 const CLUSTER: &str = "test cluster";
 
 impl Level {
+    /// Runs whole programs.
+    fn is_end_to_end(self) -> bool {
+        matches!(self, Self::Process | Self::Http | Self::Aws | Self::Node)
+    }
+
     /// As on the command line.
     fn name(self) -> String {
         format!("{self:?}").to_lowercase()
@@ -79,7 +89,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     let Options { levels, fuzz_seconds, no_install } = options;
     let wanted = |level: Level| levels.is_empty() || levels.contains(&level);
     let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-    let mut suite = Suite { rows: Vec::new(), tally: Tally::default(), ci };
+    let mut suite = Suite { rows: Vec::new(), tally: Tally::default(), ci, fuzzing: None };
 
     if let Some(warning) = machine::short_of_disk() {
         println!("\n!!! {warning}");
@@ -112,11 +122,14 @@ pub(crate) fn run(options: &Options) -> ExitCode {
                 suite.check("tidy", tidy::run);
                 suite.check("generated files", || generate::run(&generate::Options { check: true }));
             }
-            Level::Unit => suite.tests(
-                "unit",
-                &mut shell::cargo(&["test", "--locked", "--workspace", "--exclude", "tollgate-e2e", "--no-fail-fast"]),
-            ),
-            Level::Fuzz => suite.fuzz(*fuzz_seconds),
+            Level::Unit => suite.unit(),
+            Level::Fuzz => {
+                // First what else there is to build, since fuzz targets run in what time builds and tests leave.
+                if able.iter().any(|level| level.is_end_to_end()) {
+                    suite.programs();
+                }
+                suite.fuzz(*fuzz_seconds);
+            }
             Level::Process | Level::Http | Level::Aws | Level::Node => suite.end_to_end(*level),
         }
     }
@@ -153,15 +166,37 @@ impl Suite {
         }
     }
 
-    fn fuzz(&mut self, seconds: u32) {
+    fn unit(&mut self) {
+        println!("\n=== test programs");
         let start = Instant::now();
+        match programs::build() {
+            Ok(programs) => {
+                self.record(TESTS, start, Tally::default(), "");
+                println!("\n=== unit");
+                let start = Instant::now();
+                let programs: Vec<_> = programs.into_iter().filter(|program| !program.is_a_level()).collect();
+                let tally = programs::run(&programs);
+                self.record("unit", start, tally, " tests");
+            }
+            Err(error) => {
+                eprintln!("{TESTS}: {error:#}");
+                self.record(TESTS, start, Tally::failure(), "");
+            }
+        }
+        match programs::doc_tests() {
+            Ok(None) => {}
+            Ok(Some(mut command)) => self.tests("doc tests", &mut command),
+            Err(error) => self.check("doc tests", || Err(error)),
+        }
+    }
+
+    fn fuzz(&mut self, seconds: u32) {
         println!("\n=== fuzz targets");
+        let start = Instant::now();
         match fuzz::build() {
             Ok(targets) => {
                 self.record("fuzz build", start, Tally::default(), "");
-                let start = Instant::now();
-                let tally = fuzz::run(&targets, seconds);
-                self.record("fuzz", start, tally, " targets");
+                self.fuzzing = Some(fuzz::start(targets, seconds));
             }
             Err(error) => {
                 eprintln!("fuzz: {error:#}");
@@ -170,18 +205,22 @@ impl Suite {
         }
     }
 
-    fn end_to_end(&mut self, level: Level) {
+    /// Builds what ships, once.
+    fn programs(&mut self) {
         if !self.rows.iter().any(|row| row.name == PROGRAMS) {
             self.check(PROGRAMS, dist::run);
         }
+    }
+
+    fn end_to_end(&mut self, level: Level) {
+        self.programs();
         if matches!(level, Level::Process | Level::Node) && !self.rows.iter().any(|row| row.name == CLUSTER) {
             self.command(CLUSTER, shell::command("e2e/cluster/build", &[]).stdout(Stdio::null()));
         }
         let name = level.name();
-        let args = ["test", "--locked", "-p", "tollgate-e2e", "--test", &name];
-        match dist::folder() {
-            Ok(folder) => {
-                self.tests(&format!("e2e, {name} level"), shell::cargo(&args).env("TOLLGATE_PROGRAMS", folder));
+        match programs::build_level(&name).and_then(|program| Ok((program, dist::folder()?))) {
+            Ok((program, folder)) => {
+                self.tests(&format!("e2e, {name} level"), program.command().env("TOLLGATE_PROGRAMS", folder));
             }
             Err(error) => self.check(&name, || Err(error)),
         }
@@ -198,6 +237,10 @@ impl Suite {
     }
 
     fn record(&mut self, name: &str, start: Instant, tally: Tally, unit: &str) {
+        self.note(name, start.elapsed(), tally, unit);
+    }
+
+    fn note(&mut self, name: &str, took: Duration, tally: Tally, unit: &str) {
         let outcome = match tally {
             Tally { failed: 0, passed } if unit.is_empty() => if passed > 0 { "ok" } else { "built" }.to_owned(),
             Tally { failed: 0, passed } => format!("ok, {passed}{unit}"),
@@ -205,10 +248,15 @@ impl Suite {
             Tally { failed, passed } => format!("FAILED, {passed} passed, {failed} failed"),
         };
         self.tally.add(tally);
-        self.rows.push(Row { name: name.to_owned(), took: start.elapsed(), outcome });
+        self.rows.push(Row { name: name.to_owned(), took, outcome });
     }
 
-    fn finish(self) -> ExitCode {
+    fn finish(mut self) -> ExitCode {
+        if let Some(fuzzing) = self.fuzzing.take() {
+            println!("\n=== waiting for the fuzz targets");
+            let (tally, took) = fuzzing.finish();
+            self.note("fuzz, beside the steps before it", took, tally, " targets");
+        }
         println!("\n=== summary");
         for Row { name, took, outcome } in &self.rows {
             println!("{:>7.1} s  {name}: {outcome}", took.as_secs_f64());

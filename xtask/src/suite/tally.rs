@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 
 use anyhow::{Context, Result};
 
@@ -43,6 +44,33 @@ pub(super) struct Report {
     pub(super) tally: Tally,
     /// Why it ran none of its tests.
     pub(super) left_out: Option<String>,
+}
+
+/// The tests that a runner's output tells of.
+pub(super) fn of(output: &str) -> Tally {
+    let mut tally = Tally::default();
+    output.lines().filter_map(Tally::from_line).for_each(|line| tally.add(line));
+    tally
+}
+
+/// Does the work for each of the items, for as many at once as there are cores, and adds up what came of it.
+pub(super) fn of_each<T: Sync>(items: &[T], work: impl Fn(&T) -> Tally + Sync) -> Tally {
+    let queue = Mutex::new(items.iter());
+    let tally = Mutex::new(Tally::default());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                // A closure, so that the lock is free again before the work is done.
+                let next = || queue.lock().expect("no holder of this lock panics").next();
+                while let Some(item) = next() {
+                    let done = work(item);
+                    tally.lock().expect("no holder of this lock panics").add(done);
+                }
+            });
+        }
+    });
+    tally.into_inner().expect("no holder of this lock panics")
 }
 
 /// How our own runners say that this machine cannot run their tests.
