@@ -6,8 +6,12 @@ mod marks;
 mod promises;
 mod resources;
 
-use anyhow::{Result, bail};
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{conformance, shell};
 
@@ -25,11 +29,30 @@ type Generated = (String, String);
 /// Where the chart keeps the definitions.
 const CRDS: &str = "charts/tollgate/files/crds";
 
+/// What pages are made of, from `translate/examples/definitions.rs`.
+#[derive(Debug, Deserialize)]
+struct Source {
+    /// The definitions of all kinds as files, by name.
+    files: BTreeMap<String, String>,
+    /// The same as data.
+    definitions: Vec<Value>,
+    /// Reasons of conditions and what they mean.
+    reasons: Vec<[String; 2]>,
+}
+
+impl Source {
+    fn read() -> Result<Self> {
+        // Of no package in particular: what is asked of all of them is built with the features that tests are built with.
+        let json = shell::output(&mut shell::cargo(&["run", "--quiet", "--locked", "--example", "definitions"]))?;
+        serde_json::from_str(&json).context("reading what the example `definitions` printed")
+    }
+}
+
 fn files() -> Result<Vec<Generated>> {
-    let mut files: Vec<Generated> =
-        tollgate_crds::yaml().into_iter().map(|(name, yaml)| (format!("{CRDS}/{name}"), yaml)).collect();
-    files.push((resources::PAGE.to_owned(), resources::render()));
-    files.push((conditions::PAGE.to_owned(), conditions::render()?));
+    let Source { files, definitions, reasons } = Source::read()?;
+    let mut files: Vec<Generated> = files.into_iter().map(|(name, yaml)| (format!("{CRDS}/{name}"), yaml)).collect();
+    files.push((resources::PAGE.to_owned(), resources::render(&definitions)));
+    files.push((conditions::PAGE.to_owned(), conditions::render(&reasons)?));
     files.push((chart::PAGE.to_owned(), chart::render()?));
     files.push((promises::PAGE.to_owned(), promises::render()?));
     files.push((conformance::PAGE.to_owned(), conformance::render()?));

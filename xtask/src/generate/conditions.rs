@@ -3,21 +3,20 @@
 use std::fmt::Write;
 
 use anyhow::Result;
-use tollgate_translate::Reason;
 
 use super::marks;
 
 /// The page.
 pub(super) const PAGE: &str = "docs/conditions.md";
 
-pub(super) fn render() -> Result<String> {
-    marks::fill(PAGE, &table())
+pub(super) fn render(reasons: &[[String; 2]]) -> Result<String> {
+    marks::fill(PAGE, &table(reasons))
 }
 
-fn table() -> String {
+fn table(reasons: &[[String; 2]]) -> String {
     let mut out = String::from("| reason | meaning |\n|---|---|\n");
-    for reason in Reason::ALL {
-        writeln!(out, "| `{reason}` | {} |", reason.meaning()).expect("writing to a string does not fail");
+    for [reason, meaning] in reasons {
+        writeln!(out, "| `{reason}` | {meaning} |").expect("writing to a string does not fail");
     }
     out
 }
