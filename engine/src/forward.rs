@@ -5,6 +5,7 @@
 
 mod chain;
 mod hop;
+mod seen;
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use crate::request_id::RequestId;
 use crate::trace::X_AMZN_TRACE_ID;
 
 pub(crate) use self::hop::{Found, connection_options};
+pub use self::seen::{Answered, Asked};
 
 /// `apigw-requestid` (H-ERR-6). On HTTP/1.1 the connection writes it as `Apigw-Requestid`.
 pub const APIGW_REQUESTID: HeaderName = HeaderName::from_static("apigw-requestid");
@@ -126,13 +128,7 @@ pub fn request_headers(headers: &mut HeaderMap, onward: &Onward<'_>) {
 
 /// Turns a backend's headers into those of the answer to the client (H-HDR-3, H-HDR-4): hop-by-hop and `apigw-*` headers go.
 pub fn response_headers(headers: &mut HeaderMap) {
-    let found = Found::scan(headers);
-    if found.any(Found::HOP_BY_HOP) {
-        hop::remove_hop_by_hop(headers, found);
-    }
-    if found.any(Found::APIGW) {
-        hop::remove_prefixed(headers, "apigw-");
-    }
+    Answered::of(headers).strip(headers);
 }
 
 /// Takes out of trailers what may not stand there (RFC 9110 section 6.5.1), and what a backend or client could take for the gateway's word:
@@ -181,13 +177,6 @@ pub fn strip_connection(headers: &mut HeaderMap) {
 /// section 6.1), so coded bytes would be taken for the body.
 pub fn is_coded(headers: &HeaderMap) -> bool {
     headers.get_all(TRANSFER_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked"))
-}
-
-/// Whether a message frames its body more than once: two lengths, two codings, or one of each. Readers disagree on which counts (RFC 9112
-/// section 6.3), so that what one takes for the body the other takes for the next message.
-pub fn has_two_lengths(headers: &HeaderMap) -> bool {
-    let count = |name| headers.get_all(name).iter().take(2).count();
-    count(CONTENT_LENGTH) + count(TRANSFER_ENCODING) > 1
 }
 
 /// Whether a `Connection` header says that its sender closes the connection after this message (RFC 9112 section 9.6).

@@ -141,8 +141,8 @@ impl Strict {
             At::RequestLine if line.is_empty() => {}
             At::RequestLine => {
                 // A balancer whose PROXY protocol nobody has switched on here is told so by a 400, which operators find.
-                let known = line.starts_with(b"PROXY ") || memmem::find(line, b"HTTP/").is_some();
-                if !self.speaks_http && !known {
+                let known = || line.starts_with(b"PROXY ") || memmem::find(line, b"HTTP/").is_some();
+                if !self.speaks_http && !known() {
                     self.at = At::Foreign;
                     return Ok(());
                 }

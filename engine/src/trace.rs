@@ -54,11 +54,13 @@ impl<'h> AmznTrace<'h> {
         let sent = headers.get(X_AMZN_TRACE_ID).and_then(|value| Some((value, amzn_root_of(value.to_str().ok()?)?)));
         match sent {
             Some((value, id)) if value.len() <= MAX_CLIENT_VALUE => (Self(Source::Client(value)), id),
-            _ => {
-                let id = TraceId::new(seconds, random);
-                (Self(Source::Made(id.amzn_root())), id)
-            }
+            _ => (Self::made(seconds, random), TraceId::new(seconds, random)),
         }
+    }
+
+    /// The value for a client that sent none.
+    pub fn made(seconds: u64, random: [u8; 12]) -> Self {
+        Self(Source::Made(TraceId::new(seconds, random).amzn_root()))
     }
 
     /// The value as text.

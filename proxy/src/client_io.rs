@@ -22,6 +22,7 @@ use tollgate_engine::forward::Peer;
 use tollgate_engine::strict::Strict;
 use tollgate_engine::truststore::Truststore;
 
+use crate::one_piece;
 use crate::settings::ConnectionLimits;
 
 /// What the worker knows about one client connection.
@@ -416,7 +417,7 @@ impl AsyncWrite for ClientIo {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = match &mut self.stream {
-            ClientStream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            ClientStream::Plain(stream) => one_piece::poll_write(Pin::new(stream), cx, slices),
             ClientStream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         };
         if polled.is_ready() {

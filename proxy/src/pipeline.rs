@@ -45,6 +45,7 @@ struct Arrived {
     body: ClientBody,
     /// Its errors have gRPC's form.
     grpc_call: bool,
+    heard: locate::Heard,
 }
 
 /// Why a request does not reach its integration, or has no answer from it. A name, not a truth value: an answer is not a failure.
@@ -99,6 +100,7 @@ fn arrive(worker: &Worker, connection: &Rc<Connection>, request: Request<Incomin
         body: ClientBody::new(body, &head, connection),
         grpc_call: head.version == Version::HTTP_2 && grpc::is_call(&head.headers),
         head,
+        heard: locate::Heard::ANYTHING,
     })
 }
 
@@ -111,7 +113,8 @@ async fn staged(
     mut arrived: Box<Arrived>,
     in_flight: InFlight,
 ) -> Response<ReplyBody> {
-    let locate::Located { view, record, path, target } = located;
+    let locate::Located { view, record, path, target, heard } = located;
+    arrived.heard = heard;
     if let Some(target) = target {
         arrived.head.uri = *target;
     }

@@ -17,6 +17,7 @@ use crate::access_log::WorkerLog;
 use crate::authorize::TokenCaches;
 use crate::client_io::Connections;
 use crate::connection::{self, Kind};
+use crate::deadlines::Deadlines;
 use crate::gateway::Gateway;
 use crate::metrics::{Counter, WorkerMetrics};
 use crate::server::Services;
@@ -62,6 +63,7 @@ pub(crate) struct Worker {
     /// The bucket of all APIs together, if there is one.
     account: Option<Arc<(Limit, Bucket)>>,
     pub(crate) clock: Clock,
+    pub(crate) deadlines: Deadlines,
     random: RefCell<fastrand::Rng>,
     gateway: RefCell<Option<Rc<Current>>>,
 }
@@ -179,6 +181,7 @@ pub(crate) struct Start {
 /// Runs a worker until it has drained.
 pub(crate) fn run(start: Start) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // A `LocalRuntime` in place of the two takes some 200 instructions more for a request, and no fewer allocations.
     LocalSet::new().block_on(&runtime, work(start))
 }
 
@@ -198,6 +201,7 @@ async fn work(start: Start) -> std::io::Result<()> {
         usage: services.usage.clone(),
         account,
         clock: Clock::new(epoch),
+        deadlines: Deadlines::default(),
         random: RefCell::new(fastrand::Rng::new()),
         gateway: RefCell::new(None),
         settings: Rc::new(settings),
@@ -206,6 +210,10 @@ async fn work(start: Start) -> std::io::Result<()> {
     let flusher = tokio::task::spawn_local({
         let worker = Rc::clone(&worker);
         async move { worker.log.flush_in_time().await }
+    });
+    let keeper = tokio::task::spawn_local({
+        let worker = Rc::clone(&worker);
+        async move { worker.deadlines.keep().await }
     });
     let mut serving = !wait || worker.follow(commands.recv().await);
     let mut accepting = Vec::new();
@@ -225,6 +233,7 @@ async fn work(start: Start) -> std::io::Result<()> {
     finish(&worker).await;
     sweeper.abort();
     flusher.abort();
+    keeper.abort();
     worker.log.flush();
     Ok(())
 }

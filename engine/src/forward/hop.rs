@@ -9,7 +9,7 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 
 /// Which of the headers that matter here are in a map: found in one pass over the names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Found(u16);
+pub(crate) struct Found(u32);
 
 impl Found {
     pub(crate) const CONNECTION: Self = Self(1);
@@ -25,6 +25,8 @@ impl Found {
     pub(crate) const X_FORWARDED_FOR: Self = Self(1 << 10);
     pub(crate) const X_FORWARDED_OTHER: Self = Self(1 << 11);
     pub(crate) const APIGW: Self = Self(1 << 12);
+    pub(crate) const CONTENT_LENGTH: Self = Self(1 << 13);
+    pub(crate) const X_AMZ: Self = Self(1 << 14);
     /// `Expect` is answered by the gateway (H-HTTP-17) and goes no further either.
     pub(crate) const HOP_BY_HOP: Self = Self(0xff);
 
@@ -49,6 +51,8 @@ impl Found {
             "x-forwarded-for" => Self::X_FORWARDED_FOR,
             other if other.starts_with("x-forwarded-") => Self::X_FORWARDED_OTHER,
             other if other.starts_with("apigw-") => Self::APIGW,
+            "content-length" => Self::CONTENT_LENGTH,
+            other if other.starts_with("x-amz") => Self::X_AMZ,
             _ => Self(0),
         }
     }

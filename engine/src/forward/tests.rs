@@ -376,9 +376,31 @@ fn a_body_is_framed_once_at_most() {
         (&[("content-length", "3"), ("content-length", "3")], true),
         (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], true),
         (&[("content-length", "3"), ("transfer-encoding", "chunked")], true),
+        (&[("content-length", "3"), ("vary", "a"), ("vary", "b")], false),
     ] {
-        assert_eq!(has_two_lengths(&map(framing)), twice, "{framing:?}");
+        let headers = map(framing);
+        assert_eq!(Answered::of(&headers).has_two_lengths(&headers), twice, "{framing:?}");
     }
+}
+
+#[test]
+fn what_is_rare_is_found_in_one_pass() {
+    let headers = map(&[("x-amz-id-2", "a"), ("transfer-encoding", "gzip")]);
+    let answered = Answered::of(&headers);
+    assert!(answered.may_name_request() && answered.is_coded(&headers));
+    let headers = map(&[("x-amzn-requestid", "a"), ("transfer-encoding", "chunked")]);
+    let answered = Answered::of(&headers);
+    assert!(answered.may_name_request() && !answered.is_coded(&headers));
+    assert!(!Answered::of(&map(&[("server", "a")])).may_name_request());
+
+    let headers = map(&[("host", "a"), ("user-agent", "b"), ("host", "c"), ("x-y", "")]);
+    let asked = Asked::of(&headers);
+    assert_eq!((asked.host, asked.hosts), (headers.get("host"), 2));
+    assert_eq!((asked.user_agent, asked.bytes), (headers.get("user-agent"), 4 + 1 + 10 + 1 + 4 + 1 + 3));
+    assert!(!asked.connection && !asked.trace);
+    let headers = map(&[("connection", "close"), ("x-amzn-trace-id", "Root=1")]);
+    let asked = Asked::of(&headers);
+    assert!(asked.connection && asked.trace && asked.host.is_none() && asked.user_agent.is_none());
 }
 
 #[test]

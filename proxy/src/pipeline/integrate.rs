@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
 use tollgate_engine::context::{Mapped, RouteFacts};
 use tollgate_engine::deployment::{Destination, LambdaCall};
-use tollgate_engine::forward;
+use tollgate_engine::forward::{self, Answered};
 use tollgate_engine::lambda::result::Invocation;
 use tollgate_engine::lambda::{self, FunctionResponse};
 use tollgate_engine::mapping::RequestChange;
@@ -27,6 +27,7 @@ use super::mapping::{self, Original};
 use super::prepare::{Addresses, FunctionRequest, Kind, Prepared};
 use super::{Stop, facts};
 use crate::body::{ClientBody, Passed, UpstreamBody};
+use crate::deadlines::Elapsed;
 use crate::gateway::{self, Gateway, Tls};
 use crate::metrics::Counter;
 use crate::record::Record;
@@ -72,9 +73,9 @@ pub(super) async fn send(prepared: Prepared<'_>, worker: &Worker, record: &mut R
     let timeout = tokio::time::Instant::from_std(sent + timeout);
     let result = match kind {
         Kind::Http { request, passed } => {
-            // Pinned here, so that `timeout_at` does not move it once more.
+            // Pinned here, so that it is not moved once more.
             let exchange = pin!(exchange(worker, &addresses, tls, request));
-            let result = tokio::time::timeout_at(timeout, exchange).await;
+            let result = worker.deadlines.until(timeout, exchange).await;
             if let (Err(_), Addresses::Linked(linked)) = (&result, &addresses) {
                 linked.timed_out();
             }
@@ -86,10 +87,9 @@ pub(super) async fn send(prepared: Prepared<'_>, worker: &Worker, record: &mut R
             }
         }
         Kind::Function { call, function } => {
-            let invoked = tokio::time::timeout_at(
-                timeout,
-                Box::pin(invoke(worker, &addresses, tls, call, function, payload_bytes, record)),
-            );
+            let invoked = worker
+                .deadlines
+                .until(timeout, Box::pin(invoke(worker, &addresses, tls, call, function, payload_bytes, record)));
             let result = invoked.await;
             if let (Err(_), Addresses::Linked(linked)) = (&result, &addresses) {
                 linked.timed_out();
@@ -123,15 +123,18 @@ fn stream(
     integration.status = Some(status.as_u16());
     integration.call_status = Some(status.as_u16());
     let headers = response.headers_mut();
-    integration.request_id = headers.get("x-amzn-requestid").or_else(|| headers.get("x-amz-request-id")).cloned();
-    integration.request_id_2 = headers.get("x-amz-id-2").cloned();
+    let answered = Answered::of(headers);
+    if answered.may_name_request() {
+        integration.request_id = headers.get("x-amzn-requestid").or_else(|| headers.get("x-amz-request-id")).cloned();
+        integration.request_id_2 = headers.get("x-amz-id-2").cloned();
+    }
     // A response without a body may announce any length (HEAD, 304).
     let announced = response.body().size_hint();
-    if announced.exact().is_none() && forward::is_coded(response.headers()) {
+    if announced.exact().is_none() && answered.is_coded(response.headers()) {
         integration.error = Some("the backend's response has a transfer coding beside chunked".into());
         return Err(Reject::IntegrationBadResponse);
     }
-    if forward::has_two_lengths(response.headers()) {
+    if answered.has_two_lengths(response.headers()) {
         integration.error = Some("the backend's response says its length twice".into());
         return Err(Reject::IntegrationBadResponse);
     }
@@ -144,7 +147,7 @@ fn stream(
         integration.error = Some("the backend switched protocols unasked".into());
         return Err(Reject::IntegrationBadResponse);
     }
-    forward::response_headers(response.headers_mut());
+    answered.strip(response.headers_mut());
     Ok(Reply::Stream { response, lease, payload_bytes })
 }
 
@@ -211,7 +214,7 @@ pub(super) fn addresses<'s>(
 
 /// What the client hears of a call that did not end in a response.
 fn flatten(
-    result: Result<Exchanged, tokio::time::error::Elapsed>,
+    result: Result<Exchanged, Elapsed>,
     worker: &Worker,
     passed: Option<&Passed>,
     record: &mut Record,

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use http::header::{CONTENT_LENGTH, HOST, USER_AGENT};
+use http::header::CONTENT_LENGTH;
 use http::uri::Uri;
 use http::{HeaderMap, HeaderValue, Version};
 use tollgate_engine::deployment::HEAD_BYTES;
+use tollgate_engine::forward::Asked;
 use tollgate_engine::reject::Reject;
 use tollgate_engine::route::{PathShape, inspect_path};
 use tollgate_engine::trace::AmznTrace;
@@ -27,6 +28,16 @@ pub(super) struct Located {
     pub(super) path: StagePath,
     /// What stands in the place of the client's request target: on custom domains the mapping key goes and the stage comes (H-EV2-6).
     pub(super) target: Option<Box<Uri>>,
+    pub(super) heard: Heard,
+}
+
+/// Which of the headers that few requests have this one has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    /// `Connection`.
+    pub(super) connection: bool,
+    /// `X-Amzn-Trace-Id`.
+    pub(super) trace: bool,
 }
 
 /// Parts of the client path, as offsets into it.
@@ -72,14 +83,15 @@ pub(super) fn stage(
 ) -> Result<Located, Reject> {
     let head = &arrived.head;
     worker.metrics.count(if head.version == Version::HTTP_2 { Counter::RequestHttp2 } else { Counter::RequestHttp1 });
-    let host = host(head).ok_or(Reject::BadRequest)?;
+    let asked = Asked::of(&head.headers);
+    let host = host(head, &asked).ok_or(Reject::BadRequest)?;
     if has_two_lengths(head) {
         return Err(Reject::BadRequest);
     }
     let host_text = host.to_str().map_err(|_| Reject::BadRequest)?;
     let path = head.uri.path();
     let shape = inspect_path(path).map_err(|_| Reject::BadRequest)?;
-    if head_size(head) > HEAD_BYTES {
+    if head_size(head, &asked) > HEAD_BYTES {
         return Err(Reject::HeaderFieldsTooLarge);
     }
     let mut on_domain = None;
@@ -117,7 +129,7 @@ pub(super) fn stage(
         source_ip: source_ip(worker, connection, &head.headers),
         domain: on_domain,
         host,
-        user_agent: head.headers.get(USER_AGENT).cloned(),
+        user_agent: asked.user_agent.cloned(),
         route: None,
         caller: None,
         authorizer_error: None,
@@ -129,7 +141,13 @@ pub(super) fn stage(
         request_bytes: 0,
         span: span(worker, arrived),
     });
-    Ok(Located { view, record, path, target })
+    let heard = Heard { connection: asked.connection, trace: asked.trace };
+    Ok(Located { view, record, path, target, heard })
+}
+
+impl Heard {
+    /// Nobody has looked.
+    pub(super) const ANYTHING: Self = Self { connection: true, trace: true };
 }
 
 /// The span of this request, if it is sampled. Its trace is that of `X-Amzn-Trace-Id`.
@@ -144,12 +162,11 @@ fn span(worker: &Worker, arrived: &Arrived) -> Option<SpanContext> {
 
 /// The one host that the request names. `:authority` or an absolute target go before the `Host` line (RFC 9112 section 3.2.2, RFC 9113
 /// section 8.3.1), but some look at the line all the same, so the two must agree; and there is at most one line.
-fn host(head: &http::request::Parts) -> Option<HeaderValue> {
-    let mut lines = head.headers.get_all(HOST).iter();
-    let line = lines.next();
-    if lines.next().is_some() {
+fn host(head: &http::request::Parts, asked: &Asked<'_>) -> Option<HeaderValue> {
+    if asked.hosts > 1 {
         return None;
     }
+    let line = asked.host;
     let Some(authority) = head.uri.authority() else { return line.cloned() };
     let agreed = match line {
         Some(line) => line.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()),
@@ -169,10 +186,10 @@ fn has_two_lengths(head: &http::request::Parts) -> bool {
 }
 
 /// Bytes of the request line and of all header names and values (H-SIZE-1).
-fn head_size(head: &http::request::Parts) -> usize {
+fn head_size(head: &http::request::Parts, asked: &Asked<'_>) -> usize {
     let target = head.uri.path_and_query().map_or(1, |target| target.as_str().len());
     let line = head.method.as_str().len() + target + " HTTP/1.1".len() + 1;
-    line + head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>()
+    line + asked.bytes
 }
 
 /// The TCP peer, or, behind trusted proxies, the entry of `X-Forwarded-For` that the outermost of them wrote (H-EV2-18).

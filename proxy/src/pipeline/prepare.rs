@@ -97,7 +97,11 @@ pub(super) fn call<'s>(
     record.integration = Some(crate::record::Integration::default());
     let mapping = mapping.as_deref();
     let target = &matched.served.targets[number];
-    let (trace, _) = AmznTrace::of(&arrived.head.headers, arrived.received_ms / 1000, arrived.trace_random);
+    let (seconds, random) = (arrived.received_ms / 1000, arrived.trace_random);
+    let trace = match arrived.heard.trace {
+        true => AmznTrace::of(&arrived.head.headers, seconds, random).0,
+        false => AmznTrace::made(seconds, random),
+    };
     let trace = trace.header_value();
     let mut timeout = (*timeout).max(Duration::from_millis(1));
     let destination = match backend {

@@ -73,8 +73,7 @@ struct Ending {
 
 /// Whether the client sends nothing more on this connection.
 fn is_last(arrived: &Arrived) -> bool {
-    let value = arrived.head.headers.get(CONNECTION);
-    value.is_some_and(forward::lists_close)
+    arrived.heard.connection && arrived.head.headers.get(CONNECTION).is_some_and(forward::lists_close)
 }
 
 /// The headers of every response (H-ERR-6, H-ERR-9). The connection writes `close` itself where the client has said it.

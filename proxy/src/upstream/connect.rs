@@ -18,6 +18,7 @@ use crate::body::UpstreamBody;
 use crate::gateway::Tls;
 use crate::hosts::Hosts;
 use crate::metrics::{Counter, WorkerMetrics};
+use crate::one_piece::OnePiece;
 
 /// One address to try, and how.
 #[derive(Clone, Debug)]
@@ -170,7 +171,7 @@ impl Connector {
         let stream = TcpStream::connect(address).await.map_err(|source| ConnectError::Tcp { address, source })?;
         // Requests are written whole; waiting to fill a packet only adds latency.
         let _ = stream.set_nodelay(true);
-        let Some(tls) = &dial.tls else { return Self::handshake(TokioIo::new(stream), metrics).await };
+        let Some(tls) = &dial.tls else { return Self::handshake(TokioIo::new(OnePiece(stream)), metrics).await };
         let name = ServerName::try_from(tls.server_name.to_owned())
             .map_err(|_| ConnectError::ServerName(tls.server_name.to_owned()))?;
         let stream = TlsConnector::from(Arc::clone(tls.config))

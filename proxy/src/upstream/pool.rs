@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use http::Response;
+use http::{HeaderName, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 
@@ -13,6 +13,8 @@ use super::connect::Dial;
 use super::http2::Exchange;
 use crate::body::UpstreamBody;
 use crate::settings::ConnectionLimits;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// Connections that may stand in for each other: same address, same TLS.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -126,7 +128,7 @@ impl Lease {
 /// `Keep-Alive: timeout=N`: the backend closes after N idle seconds. One second less is used, so that a request does not
 /// meet the closing connection.
 fn announced_timeout(response: &Response<Incoming>) -> Option<u32> {
-    let value = response.headers().get("keep-alive")?.to_str().ok()?;
+    let value = response.headers().get(KEEP_ALIVE)?.to_str().ok()?;
     let seconds = value.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
     seconds.parse::<u32>().ok().map(|seconds| seconds.saturating_sub(1))
 }
