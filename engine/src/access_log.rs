@@ -6,6 +6,7 @@
 
 use crate::context::{Facts, Outcome, Value, Variable};
 use crate::json::{push_escape, push_number};
+use crate::text;
 
 /// Longest format in bytes (H-LOG-2).
 pub const MAX_FORMAT_BYTES: usize = 3072;
@@ -115,8 +116,7 @@ fn write_value(value: &Value<'_>, out: &mut Vec<u8>) {
 
 /// Appends text so that it stays inside a quoted string and a line.
 fn push_harmless(out: &mut Vec<u8>, text: &[u8]) {
-    let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-    if text.iter().all(|&byte| plain(byte)) {
+    if text::all(text, |byte| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\')) {
         out.extend_from_slice(text);
         return;
     }

@@ -41,6 +41,7 @@ pub mod sigv4;
 pub mod snapshot;
 pub mod strict;
 pub mod template;
+mod text;
 pub mod throttle;
 pub mod time;
 pub mod trace;

@@ -4,7 +4,7 @@ pub(crate) mod answers;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::rc::Rc;
 
 use http::HeaderMap;
@@ -19,8 +19,14 @@ use crate::worker::Worker;
 #[derive(Debug, Default)]
 pub(crate) struct TokenCaches {
     by_authorizer: RefCell<HashMap<u64, TokenCache, FxBuildHasher>>,
-    /// Hashes are keyed, so that nobody can make tokens that collide.
-    hasher: RandomState,
+}
+
+/// Of the end of a token, which is its signature: only tokens that were found good are remembered, and nobody can choose what their
+/// signatures look like. Should two collide all the same, the later takes the place of the earlier.
+fn hash(token: &str) -> u64 {
+    const SIGNATURE: usize = 32;
+    let bytes = token.as_bytes();
+    FxBuildHasher.hash_one(&bytes[bytes.len().saturating_sub(SIGNATURE)..])
 }
 
 /// Tokens that were found good, by their whole text. Two generations bound it without bookkeeping per use.
@@ -44,7 +50,7 @@ impl TokenCaches {
         if cache.epoch != epoch {
             return None;
         }
-        let hash = self.hasher.hash_one(token);
+        let hash = hash(token);
         let (verified, young) = match (cache.young.get(&hash), cache.old.get(&hash)) {
             (Some((text, verified)), _) if **text == *token => (Rc::clone(verified), true),
             (_, Some((text, verified))) if **text == *token => (Rc::clone(verified), false),
@@ -66,7 +72,7 @@ impl TokenCaches {
         if cache.epoch != epoch {
             *cache = TokenCache { epoch, ..TokenCache::default() };
         }
-        cache.insert(self.hasher.hash_one(token), token, Rc::clone(verified));
+        cache.insert(hash(token), token, Rc::clone(verified));
     }
 
     /// Forgets authorizers that nothing refers to any more.

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::JwtError;
 use crate::percent::query_parameters;
+use crate::text;
 
 /// One expression of an authorizer's `identitySource`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ impl IdentitySource {
         match self {
             Self::Header(name) => {
                 let value = only(headers.get_all(name).iter())?;
-                bare_token(value.to_str().map_err(|_| JwtError::Segments)?).map(Cow::Borrowed)
+                bare_token(visible(value).ok_or(JwtError::Segments)?).map(Cow::Borrowed)
             }
             Self::Querystring(name) => {
                 let parameters = query_parameters(query.unwrap_or_default());
@@ -58,6 +59,13 @@ impl IdentitySource {
             }
         }
     }
+}
+
+/// As [`HeaderValue::to_str`], which looks at one byte at a time; tokens are long.
+fn visible(value: &HeaderValue) -> Option<&str> {
+    let bytes = value.as_bytes();
+    let all_visible = text::all(bytes, |byte| matches!(byte, b' '..=b'~') | (byte == b'\t'));
+    all_visible.then(|| std::str::from_utf8(bytes).ok()).flatten()
 }
 
 /// The token in the value of an identity source: `Bearer ` in any case is taken off (H-JWT-5).

@@ -1,6 +1,6 @@
 //! What one proxy holds of an account.
 
-use super::{Ask, Grant, QuotaAsk, RateAsk, Terms, Window};
+use super::{Ask, Grant, Period, QuotaAsk, RateAsk, Terms, Window};
 
 /// Demand is reckoned over at least this long.
 const RECKONED_US: f64 = 1e6;
@@ -34,6 +34,8 @@ pub struct Meter {
     /// A bucket that is full takes no more.
     burst: u32,
     window: i64,
+    /// The calendar is asked once a period.
+    calendar: Option<(Period, Window)>,
     left: u64,
     /// The store had no quota; not asked before.
     dry_until_us: f64,
@@ -102,8 +104,7 @@ impl Meter {
             }
         }
         if let Some(quota) = &terms.quota {
-            let window = quota.period.window(unix_seconds);
-            self.enter(window);
+            let window = self.enter(quota.period, unix_seconds);
             if quota.limit_in(window) == 0 {
                 return Outcome::QuotaExceeded;
             }
@@ -153,8 +154,7 @@ impl Meter {
             RateAsk { rate, give_back: 0, want, ahead_us: if self.later.tokens > 0 { 0.0 } else { batching.tokens_us } }
         });
         let quota = terms.quota.map(|quota| {
-            let window = quota.period.window(unix_seconds);
-            self.enter(window);
+            let window = self.enter(quota.period, unix_seconds);
             let want = if self.left > 0 && !self.quota_low() { 0 } else { self.share(batching.quota_us) };
             QuotaAsk { window, limit: quota.limit_in(window), give_back: 0, owed: 0, want }
         });
@@ -170,8 +170,7 @@ impl Meter {
             ahead_us: 0.0,
         });
         let quota = terms.quota.map(|quota| {
-            let window = quota.period.window(unix_seconds);
-            self.enter(window);
+            let window = self.enter(quota.period, unix_seconds);
             QuotaAsk { window, limit: quota.limit_in(window), give_back: self.left, owed: 0, want: 0 }
         });
         (self.ready, self.coming, self.left, self.later) = (0, 0, 0, Coming::default());
@@ -277,12 +276,15 @@ impl Meter {
         }
     }
 
-    /// A new window begins with nothing: leases of the last one lapse.
-    fn enter(&mut self, window: Window) {
+    /// The window of this moment. A new one begins with nothing: leases of the last one lapse.
+    fn enter(&mut self, period: Period, unix_seconds: i64) -> Window {
+        let known = self.calendar.filter(|(of, window)| *of == period && window.contains(unix_seconds));
+        let (_, window) = *self.calendar.insert(known.unwrap_or_else(|| (period, period.window(unix_seconds))));
         if self.window < window.start {
             self.window = window.start;
             (self.left, self.used, self.quota_lease, self.dry_until_us) = (0, 0, 0, 0.0);
         }
+        window
     }
 
     fn reckon(&mut self, now_us: f64) {
