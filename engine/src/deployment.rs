@@ -12,6 +12,10 @@ pub use backend::{Backend, Destination, HttpCall, Integration, OutgoingPath};
 pub use function::{FunctionSigning, LambdaCall};
 pub use stage::{Call, RoutePolicy, Stage};
 
+use std::collections::HashMap;
+
+use rustc_hash::FxBuildHasher;
+
 use crate::cors::Cors;
 use crate::jwt::JwtPolicy;
 use crate::lambda_authorizer::LambdaPolicy;
@@ -142,6 +146,16 @@ pub enum Target {
 impl Deployment {
     /// Compiles what travelled. The problems name what of it answers 500 instead of running; an empty list means that all runs.
     pub fn compile(wire: &snapshot::Deployment, hash: ContentHash) -> (Self, Vec<Problem>) {
+        Self::compile_after(wire, hash, None)
+    }
+
+    /// The same, with what can be used again of another version of the API: of thousands of routes a change concerns one, and the keys
+    /// of the others are parsed already.
+    pub fn compile_after(
+        wire: &snapshot::Deployment,
+        hash: ContentHash,
+        before: Option<&Self>,
+    ) -> (Self, Vec<Problem>) {
         // A new field stops compiling here.
         let snapshot::Deployment {
             api,
@@ -179,6 +193,9 @@ impl Deployment {
             &mut problems,
         );
 
+        let parsed = before.iter().flat_map(|before| &before.routes);
+        let parsed: HashMap<&str, &RouteKey, FxBuildHasher> =
+            parsed.map(|route| (&*route.key_text, &route.key)).collect();
         let mut builder = MatcherBuilder::default();
         let mut compiled = Vec::with_capacity(routes.len());
         for (index, route) in routes.iter().enumerate() {
@@ -187,12 +204,15 @@ impl Deployment {
                 path: format!("routes[{index}].{field}"),
                 message,
             };
-            let key: RouteKey = match route.key.parse() {
-                Ok(key) => key,
-                Err(error) => {
-                    problems.push(problem("key", format!("{error}")));
-                    continue;
-                }
+            let key = match parsed.get(route.key.as_str()) {
+                Some(&known) => known.clone(),
+                None => match route.key.parse::<RouteKey>() {
+                    Ok(key) => key,
+                    Err(error) => {
+                        problems.push(problem("key", format!("{error}")));
+                        continue;
+                    }
+                },
             };
             let number = u32::try_from(compiled.len()).expect("a snapshot line is shorter than 4 GiB");
             if builder.insert(&key, number).is_err() {

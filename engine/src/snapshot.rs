@@ -15,6 +15,7 @@ mod domain;
 mod link;
 mod plans;
 mod protocol;
+mod read;
 mod usage;
 
 pub use link::{Balance, HealthCheck, Link, LinkName, OutlierDetection};

@@ -76,6 +76,34 @@ fn lines_of_every_release_mean_what_they_meant() {
     unharmed::<Report>(true);
 }
 
+/// Lines are read without the copies that `serde` makes, and mean the same.
+#[test]
+fn lines_read_from_text_are_those_that_serde_reads() {
+    let mut direct = 0;
+    for (file, line) in lines(false) {
+        for line in [with_more_fields(&line), line] {
+            let text = line.to_string();
+            let known: Line = read(&file, &line);
+            assert_eq!(Line::from_json(text.as_bytes()).unwrap(), known, "{file}: {text}");
+            direct +=
+                usize::from(text.starts_with(r#"{"op":"put","#) && text.contains(r#""unit":{"kind":"deployment","#));
+            for end in 0..text.len() {
+                assert!(Line::from_json(&text.as_bytes()[..end]).is_err(), "{file}: cut to {end} bytes of {text}");
+            }
+            // Tags may stand anywhere.
+            let Value::Object(mut fields) = line else { unreachable!("lines are objects") };
+            let tag = fields.shift_remove("op").unwrap();
+            if let Some(Value::Object(unit)) = fields.get_mut("unit") {
+                let kind = unit.shift_remove("kind").unwrap();
+                unit.insert("kind".to_owned(), kind);
+            }
+            fields.insert("op".to_owned(), tag);
+            assert_eq!(Line::from_json(Value::Object(fields).to_string().as_bytes()).unwrap(), known, "{file}");
+        }
+    }
+    assert!(direct > 0);
+}
+
 /// What older releases sent runs, whole.
 #[test]
 fn lines_of_every_release_run() {

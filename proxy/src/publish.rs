@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
+use rustc_hash::FxBuildHasher;
 use tokio::sync::mpsc;
 use tollgate_engine::deployment::{Backend, Check, Deployment, Destination, Stage};
 use tollgate_engine::principal::Principals;
@@ -119,7 +120,10 @@ impl Publication {
         for (id, held) in units.iter() {
             let Unit::Deployment(wire) = &held.unit else { continue };
             let compiled = state.deployments.remove(&held.hash).unwrap_or_else(|| {
-                let (deployment, problems) = Deployment::compile(wire, held.hash.clone());
+                let known = state.deployments.values().chain(deployments.values());
+                let before =
+                    known.map(|compiled: &Compiled<Deployment>| &*compiled.value).find(|known| known.api == wire.api);
+                let (deployment, problems) = Deployment::compile_after(wire, held.hash.clone(), before);
                 Compiled { value: Arc::new(deployment), problems }
             });
             report(id, held, &compiled.problems);
@@ -255,8 +259,10 @@ impl Publication {
     ) -> Target {
         match destination {
             Destination::Service { service, tls, link } => {
-                let name = format!("{}.{}.svc", service.name, service.namespace);
-                let tls = self.client_tls(&wire.source, tls.as_ref(), &name, problems);
+                let tls = tls.as_ref().and_then(|tls| {
+                    let name = format!("{}.{}.svc", service.name, service.namespace);
+                    self.client_tls(&wire.source, Some(tls), &name, problems)
+                });
                 match link {
                     None => Target::Service { service: state.services.slot(service), tls },
                     Some(link) => {
@@ -340,13 +346,13 @@ impl AnswerCaches {
 /// Gives each key a number as long as somebody holds it.
 #[derive(Debug)]
 struct Slots<K> {
-    held: HashMap<K, Weak<Slot>>,
+    held: HashMap<K, Weak<Slot>, FxBuildHasher>,
     next: u64,
 }
 
 impl<K> Default for Slots<K> {
     fn default() -> Self {
-        Self { held: HashMap::new(), next: 0 }
+        Self { held: HashMap::default(), next: 0 }
     }
 }
 

@@ -469,11 +469,11 @@ async fn a_deadline_ends_the_wait() {
     });
     let gateway = to(address);
     let mut client = connect(&gateway).await;
-    let (answer, mut send) = begin(&mut client, call("/a").header("grpc-timeout", "50m"));
+    let (answer, mut send) = begin(&mut client, call("/a").header("grpc-timeout", "500m"));
     send.send_data("x".into(), true).unwrap();
     let answer = answer.await.unwrap();
     assert_eq!(answer.headers()["grpc-status"], "4");
-    assert_eq!(resets.recv().await.unwrap(), ("50m".to_owned(), Reason::CANCEL), "the backend knows of both");
+    assert_eq!(resets.recv().await.unwrap(), ("500m".to_owned(), Reason::CANCEL), "the backend knows of both");
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ impl fmt::Debug for Put {
 impl Put {
     /// The content, read from `json`.
     pub fn unit(&self) -> Unit {
-        serde_json::from_str(&self.json).expect("translation wrote it")
+        Unit::from_json(&self.json).expect("translation wrote it")
     }
 }
 

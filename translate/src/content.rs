@@ -73,7 +73,7 @@ impl Built {
 
     /// Read back from the JSON, when someone asks for the first time.
     pub(crate) fn deployment(&self) -> &Deployment {
-        self.parsed.get_or_init(|| match serde_json::from_str(&self.content.json) {
+        self.parsed.get_or_init(|| match Unit::from_json(&self.content.json) {
             Ok(Unit::Deployment(deployment)) => deployment,
             other => unreachable!("the JSON is that of a deployment: {other:?}"),
         })

@@ -42,6 +42,35 @@ fn target_of(deployment: &Deployment, path: &str) -> Option<Target> {
     Some(deployment.routes[number].target)
 }
 
+/// A change of one route among many: the keys of the others are not parsed again.
+#[test]
+fn only_new_keys_are_parsed() {
+    let wire = |last: &str| {
+        let keys =
+            (0..100).map(|number| format!("GET /a/{number}/{{id}}")).chain([last.to_owned(), "$default".to_owned()]);
+        let routes: Vec<Value> = keys.map(|key| route(&key, &json!({"type": "none"}))).collect();
+        json!({"api": api(), "routes": routes})
+    };
+    let (before, _) = compile(&wire("GET /b"));
+    let wire: snapshot::Deployment = serde_json::from_value(wire("GET /c")).unwrap();
+    let (after, problems) = Deployment::compile_after(&wire, ContentHash::of(&wire), Some(&before));
+    assert_eq!(problems, []);
+    let template = |route: &Route| match &route.key {
+        RouteKey::Path { path, .. } => Some(Arc::clone(path)),
+        RouteKey::Default => None,
+    };
+    let old: Vec<_> = before.routes.iter().filter_map(template).collect();
+    let parsed: Vec<&str> = after
+        .routes
+        .iter()
+        .filter(|route| template(route).is_some_and(|path| !old.iter().any(|old| Arc::ptr_eq(old, &path))))
+        .map(|route| &*route.key_text)
+        .collect();
+    assert_eq!(parsed, ["GET /c"]);
+    let (alone, _) = Deployment::compile(&wire, after.hash.clone());
+    assert_eq!(format!("{after:?}"), format!("{alone:?}"), "what is used again is what would have been made");
+}
+
 #[test]
 fn a_sound_deployment_compiles_without_problems() {
     let (deployment, problems) = compile(&json!({

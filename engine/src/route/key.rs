@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::path::decode_segment;
 
@@ -143,8 +144,8 @@ pub enum RouteKey {
     Path {
         /// The method.
         method: MethodKey,
-        /// The path.
-        path: PathTemplate,
+        /// The path; shared by the versions of an API that have it.
+        path: Arc<PathTemplate>,
     },
 }
 
@@ -255,7 +256,7 @@ impl FromStr for RouteKey {
             "ANY" => MethodKey::Any,
             name => MethodKey::Exact(Method::parse(name).ok_or_else(|| RouteKeyError::Method(name.to_owned()))?),
         };
-        Ok(Self::Path { method, path: path.parse()? })
+        Ok(Self::Path { method, path: Arc::new(path.parse()?) })
     }
 }
 

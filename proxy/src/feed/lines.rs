@@ -99,7 +99,7 @@ impl Reader {
     }
 
     fn take(&mut self, text: &[u8]) -> Result<Option<Batch>, BadStream> {
-        let line: Line = serde_json::from_slice(text).map_err(|error| BadStream::Malformed(error.to_string()))?;
+        let line: Line = Line::from_json(text).map_err(|error| BadStream::Malformed(error.to_string()))?;
         if !self.greeted && !matches!(line, Line::Hello { .. }) {
             return Err(BadStream::Malformed("the first line is not a hello".into()));
         }
