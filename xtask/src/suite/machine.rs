@@ -14,7 +14,7 @@ const PROCESS: &[Need] =
 const AWS: &[Need] = &[("python3", "python3-venv"), ("chromium", "chromium")];
 const UNIT: &[Need] = &[("redis-server", "redis-server"), ("promtool", "prometheus")];
 
-/// What a whole run fills at most, measured: builds 13 GiB, fuzz targets 3, the node's images and logs 1, and some room.
+/// What a whole run fills at most, measured: builds 13 GiB, fuzz targets 2, the node's images and logs 1, and some room.
 const DISK_GIB: u64 = 20;
 
 /// What to say when a whole run may not fit on the disk of the build folder. A full disk shows late and far from its
