@@ -2,15 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod fake;
+
 use std::collections::VecDeque;
-use std::convert::Infallible;
+use std::future::ready;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Method, Request, Response};
-use http_body_util::BodyExt;
+use fake::Asked;
+use http::Method;
 use kube::Client;
-use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -22,56 +23,41 @@ use tollgate_controller::status::writer::Writer;
 use tollgate_engine::snapshot::{ContentHash, Report, UnitId, UnitReport};
 use tollgate_translate::{Kind, Object, ObjectRef, ObjectVerdict, Reason, Requirement, Serving, Verdict};
 
-/// A request that the fake got.
-#[derive(Clone, Debug)]
-struct Asked {
-    at: Instant,
-    method: Method,
-    path: String,
-    body: Value,
-}
-
 /// Answers what the script says, then success; keeps what it was asked.
 #[derive(Clone, Default)]
 struct Fake {
-    script: Arc<Mutex<VecDeque<Value>>>,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    script: Arc<Mutex<VecDeque<(u16, Value)>>>,
+    asked: Arc<Mutex<Vec<(Instant, Asked)>>>,
 }
 
 impl Fake {
     fn client(&self) -> Client {
         let fake = self.clone();
-        let service = tower::service_fn(move |request: Request<Body>| {
-            let fake = fake.clone();
-            async move { Ok::<_, Infallible>(fake.answer(request).await) }
-        });
-        Client::new(service, "default")
+        fake::client(move |asked| ready(fake.answer(asked)))
     }
 
-    async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let (parts, body) = request.into_parts();
-        let body: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap_or_default();
-        let path = parts.uri.path().to_owned();
-        self.asked.lock().unwrap().push(Asked { at: Instant::now(), method: parts.method, path, body: body.clone() });
-        let scripted = self.script.lock().unwrap().pop_front();
-        let (code, answer) = match scripted {
-            Some(status) => (u16::try_from(status["code"].as_u64().unwrap()).unwrap(), status),
-            None => (200, body),
-        };
-        Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).unwrap()
+    fn answer(&self, asked: Asked) -> (u16, Value) {
+        let body = asked.body.clone();
+        self.asked.lock().unwrap().push((Instant::now(), asked));
+        self.script.lock().unwrap().pop_front().unwrap_or((200, body))
     }
 
     fn patches(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().iter().filter(|asked| asked.method == Method::PATCH).cloned().collect()
+        self.times_and_patches().into_iter().map(|(_, asked)| asked).collect()
+    }
+
+    fn times_and_patches(&self) -> Vec<(Instant, Asked)> {
+        self.asked.lock().unwrap().iter().filter(|(_, asked)| asked.method == Method::PATCH).cloned().collect()
     }
 
     fn events(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().iter().filter(|asked| asked.path.ends_with("/events")).cloned().collect()
+        let asked = self.asked.lock().unwrap();
+        asked
+            .iter()
+            .filter(|(_, asked)| asked.uri.path().ends_with("/events"))
+            .map(|(_, asked)| asked.clone())
+            .collect()
     }
-}
-
-fn failure(code: u16, details: Value) -> Value {
-    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": "no", "reason": "", "details": details})
 }
 
 struct Scene {
@@ -167,7 +153,7 @@ async fn only_the_holder_of_the_lease_writes_and_only_once() {
     scene.pass(MOMENT).await;
     let patches = scene.fake.patches();
     assert_eq!(patches.len(), 1);
-    assert_eq!(patches[0].path, "/apis/tollgate.dev/v1alpha1/namespaces/a/routes/r/status");
+    assert_eq!(patches[0].uri.path(), "/apis/tollgate.dev/v1alpha1/namespaces/a/routes/r/status");
     assert_eq!(patches[0].body["metadata"]["uid"], "u1");
     assert_eq!(patches[0].body["status"]["programmed"], "1/1");
     scene.pass(Duration::from_secs(300)).await;
@@ -205,16 +191,16 @@ async fn a_proxy_that_does_not_answer_shows() {
 #[tokio::test(start_paused = true)]
 async fn a_busy_api_server_is_given_the_time_that_it_asks_for() {
     let scene = Scene::start();
-    scene.fake.script.lock().unwrap().push_back(failure(429, json!({"retryAfterSeconds": 3})));
-    scene.fake.script.lock().unwrap().push_back(failure(409, json!({})));
+    scene.fake.script.lock().unwrap().push_back(fake::failure(429, "", &json!({"retryAfterSeconds": 3})));
+    scene.fake.script.lock().unwrap().push_back(fake::failure(409, "", &json!({})));
     let route = scene.object("r", "u1");
     scene.judge(&route, "u1", 1, Ok(()));
     scene.leader.send_replace(true);
     scene.pass(Duration::from_secs(10)).await;
-    let patches = scene.fake.patches();
-    assert_eq!(patches.len(), 3, "too busy, conflict, written");
-    assert!(patches[1].at - patches[0].at >= Duration::from_secs(3));
-    assert!(patches[2].at - patches[1].at < Duration::from_secs(1), "a conflict is tried again soon");
+    let times: Vec<Instant> = scene.fake.times_and_patches().into_iter().map(|(at, _)| at).collect();
+    assert_eq!(times.len(), 3, "too busy, conflict, written");
+    assert!(times[1] - times[0] >= Duration::from_secs(3));
+    assert!(times[2] - times[1] < Duration::from_secs(1), "a conflict is tried again soon");
     assert_eq!(scene.metrics.patches.with_label_values(&["ok"]).get(), 1);
 }
 

@@ -2,14 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::convert::Infallible;
+mod fake;
+
+use std::future::ready;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Method, Request, Response};
-use http_body_util::BodyExt;
+use fake::Asked;
+use http::Method;
 use kube::Client;
-use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -37,37 +38,25 @@ impl Fake {
 
     fn client(&self) -> Client {
         let fake = self.clone();
-        let service = tower::service_fn(move |request: Request<Body>| {
-            let fake = fake.clone();
-            async move { Ok::<_, Infallible>(fake.answer(request).await) }
-        });
-        Client::new(service, "default")
+        fake::client(move |asked| ready(fake.answer(&asked)))
     }
 
-    async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let (parts, body) = request.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        let path = parts.uri.path().to_owned();
-        let (code, answer) = match (parts.method, path.as_str()) {
-            (Method::GET, "/apis/tollgate.dev/v1alpha1/namespaces/shop/usageplans/gold") => {
+    fn answer(&self, asked: &Asked) -> (u16, Value) {
+        match (&asked.method, asked.uri.path()) {
+            (&Method::GET, "/apis/tollgate.dev/v1alpha1/namespaces/shop/usageplans/gold") => {
                 (200, self.plan.lock().unwrap().clone())
             }
-            (Method::PATCH, "/apis/tollgate.dev/v1alpha1/namespaces/shop/usageplans/gold/status") => {
-                let patch: Value = serde_json::from_slice(&body).unwrap();
-                assert_eq!(patch["metadata"]["uid"], json!("u1"));
-                assert!(patch["status"].as_object().unwrap().keys().all(|key| key == "usage"));
+            (&Method::PATCH, "/apis/tollgate.dev/v1alpha1/namespaces/shop/usageplans/gold/status") => {
+                assert_eq!(asked.body["metadata"]["uid"], json!("u1"));
+                assert!(asked.body["status"].as_object().unwrap().keys().all(|key| key == "usage"));
                 let mut plan = self.plan.lock().unwrap();
-                plan["status"]["usage"] = patch["status"]["usage"].clone();
-                self.patches.lock().unwrap().push((Instant::now(), parts.uri.query().unwrap().to_owned()));
+                plan["status"]["usage"] = asked.body["status"]["usage"].clone();
+                self.patches.lock().unwrap().push((Instant::now(), asked.uri.query().unwrap().to_owned()));
                 (200, plan.clone())
             }
-            (Method::GET, _) => (
-                404,
-                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": "NotFound", "code": 404}),
-            ),
-            other => panic!("the controller asked for {other:?}"),
-        };
-        Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).unwrap()
+            (&Method::GET, _) => fake::failure(404, "NotFound", &json!({})),
+            _ => panic!("the controller asked for {asked:?}"),
+        }
     }
 
     fn patches(&self) -> usize {
