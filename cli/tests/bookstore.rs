@@ -1,26 +1,24 @@
 //! The example as a user meets it: `tollgate dev examples/bookstore`, the README's lines, edits under load.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tollgate_testkit::{Client, Console};
+use tollgate_testkit::{Client, Console, Program};
 
 /// Long enough for the slowest machine; nothing waits this long unless it fails.
 const AMPLE: Duration = Duration::from_secs(30);
 
 /// A running `tollgate dev` on a copy of the example.
 struct Dev {
-    program: Child,
+    program: Program,
     directory: tempfile::TempDir,
     address: SocketAddr,
-    errors: Receiver<String>,
 }
 
 impl Dev {
@@ -35,40 +33,15 @@ impl Dev {
             let path = entry.expect("an entry").path();
             fs::copy(&path, directory.path().join(path.file_name().expect("a name"))).expect("copied");
         }
-        let mut program = Command::new(env!("CARGO_BIN_EXE_tollgate"))
-            .args(["dev", "--listen", "127.0.0.1:0"])
-            .arg(directory.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let (sender, errors) = channel();
-        let stderr = BufReader::new(program.stderr.take().expect("piped"));
-        std::thread::spawn(move || {
-            for line in stderr.lines() {
-                // The test may have ended.
-                let _ = sender.send(line.expect("UTF-8"));
-            }
-        });
-        let mut dev = Self { program, directory, address: ([127, 0, 0, 1], 0).into(), errors };
-        let port = dev.read_until(|line| {
-            let rest = line.split_once("http://localhost:")?.1;
-            rest.split_once('/')?.0.parse::<u16>().ok()
-        });
-        dev.address.set_port(port);
-        dev
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        let program = Program::start(command.args(["dev", "--listen", "127.0.0.1:0"]).arg(directory.path()));
+        let address = ([127, 0, 0, 1], program.port_after("http://localhost:")).into();
+        Self { program, directory, address }
     }
 
     /// Waits for a line of standard error.
-    fn read_until<T>(&self, mut wanted: impl FnMut(&str) -> Option<T>) -> T {
-        let mut seen = Vec::new();
-        loop {
-            let line = self.errors.recv_timeout(AMPLE).unwrap_or_else(|error| panic!("{error} after {seen:#?}"));
-            if let Some(found) = wanted(&line) {
-                return found;
-            }
-            seen.push(line);
-        }
+    fn read_until<T>(&self, wanted: impl FnMut(&str) -> Option<T>) -> T {
+        self.program.read_until(wanted)
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -94,13 +67,6 @@ impl Dev {
             }
             assert!(start.elapsed() < AMPLE, "{path} still answers {body}");
         }
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
     }
 }
 

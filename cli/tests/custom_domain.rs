@@ -1,31 +1,22 @@
 //! The example with a host of its own: certificates are made here, as its README says, and `tollgate dev` serves it.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::channel;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tollgate_testkit::{Authority, Client, Issued, TlsClient};
+use tollgate_testkit::{Authority, Client, Issued, Program, TlsClient};
 
 /// Long enough for the slowest machine; nothing waits this long unless it fails.
 const AMPLE: Duration = Duration::from_secs(30);
 const HOST: &str = "partners.example.com";
 
 struct Dev {
-    program: Child,
+    _program: Program,
     directory: tempfile::TempDir,
     http: SocketAddr,
     https: SocketAddr,
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
-    }
 }
 
 fn example() -> PathBuf {
@@ -45,12 +36,6 @@ fn certificates(server: &Issued, truststore: &str) -> String {
     )
 }
 
-/// The port behind `prefix` in a line.
-fn port(line: &str, prefix: &str) -> Option<u16> {
-    let digits = line.split_once(prefix)?.1;
-    digits.split(|digit: char| !digit.is_ascii_digit()).next()?.parse().ok()
-}
-
 fn serve(certificates: &str) -> Dev {
     let directory = tempfile::tempdir().expect("a directory");
     for entry in fs::read_dir(example()).expect("the example") {
@@ -58,35 +43,14 @@ fn serve(certificates: &str) -> Dev {
         fs::copy(&path, directory.path().join(path.file_name().expect("a name"))).expect("copied");
     }
     fs::write(directory.path().join("certificates.yaml"), certificates).expect("written");
-    let mut program = Command::new(env!("CARGO_BIN_EXE_tollgate"))
-        .args(["dev", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0"])
-        .arg(directory.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let (sender, lines) = channel();
-    let stderr = BufReader::new(program.stderr.take().expect("piped"));
-    std::thread::spawn(move || {
-        for line in stderr.lines() {
-            // The test may have ended.
-            let _ = sender.send(line.expect("UTF-8"));
-        }
-    });
-    let none: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let mut dev = Dev { program, directory, http: none, https: none };
-    let mut seen = Vec::new();
-    while dev.http.port() == 0 || dev.https.port() == 0 {
-        let line = lines.recv_timeout(AMPLE).unwrap_or_else(|error| panic!("{error} after {seen:#?}"));
-        if let Some(port) = port(&line, "http://localhost:") {
-            dev.http.set_port(port);
-        }
-        if let Some(port) = port(&line, "https://…:") {
-            dev.https.set_port(port);
-        }
-        seen.push(line);
-    }
-    dev
+    let program = Program::start(
+        Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args(["dev", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0"])
+            .arg(directory.path()),
+    );
+    let http = ([127, 0, 0, 1], program.port_after("http://localhost:")).into();
+    let https = ([127, 0, 0, 1], program.port_after("https://…:")).into();
+    Dev { _program: program, directory, http, https }
 }
 
 /// What the client is answered; `None` when it is not let in.

@@ -1,15 +1,13 @@
 //! Usage plans as a user meets them: `tollgate dev examples/usage-plans`, stopped and killed.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use tollgate_testkit::Client;
+use tollgate_testkit::{Client, Program};
 
 /// Long enough for the slowest machine; nothing waits this long unless it fails.
 const AMPLE: Duration = Duration::from_secs(30);
@@ -18,36 +16,17 @@ const PAID: &str = "paid-0123456789-abcdef";
 
 /// A running `tollgate dev` on the example.
 struct Dev {
-    program: Child,
+    program: Program,
     address: SocketAddr,
-    lines: std::sync::mpsc::Receiver<String>,
 }
 
 impl Dev {
     fn start(directory: &Path, state: &Path) -> Self {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_tollgate"))
-            .args(["dev", "--listen", "127.0.0.1:0", "--state"])
-            .args([state, directory])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let (sender, lines) = channel();
-        let stderr = BufReader::new(program.stderr.take().expect("piped"));
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                // The test may have ended.
-                let _ = sender.send(line);
-            }
-        });
-        let port = loop {
-            let line: String = lines.recv_timeout(AMPLE).expect("the program tells its addresses");
-            let rest = line.split_once("http://localhost:").map(|(_, rest)| rest);
-            if let Some(port) = rest.and_then(|rest| rest.split_once('/')?.0.parse::<u16>().ok()) {
-                break port;
-            }
-        };
-        Self { program, address: ([127, 0, 0, 1], port).into(), lines }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        let program =
+            Program::start(command.args(["dev", "--listen", "127.0.0.1:0", "--state"]).args([state, directory]));
+        let address = ([127, 0, 0, 1], program.port_after("http://localhost:")).into();
+        Self { program, address }
     }
 
     fn search(&self, key: &str) -> (u16, String) {
@@ -57,15 +36,7 @@ impl Dev {
 
     /// `kill -9`.
     fn kill(mut self) {
-        self.program.kill().expect("it runs");
-        self.program.wait().expect("it ends");
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
+        self.program.kill();
     }
 }
 
@@ -118,11 +89,8 @@ fn a_quota_survives_being_killed_under_load() {
         let (address, admitted) = (dev.address, &admitted);
         let until = admitted.load(Ordering::Relaxed) + 60;
         std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(move || load(address, admitted));
-            }
-            let begun = std::time::Instant::now();
-            while admitted.load(Ordering::Relaxed) < until && begun.elapsed() < Duration::from_secs(5) {
+            let clients = [(); 4].map(|()| scope.spawn(move || load(address, admitted)));
+            while admitted.load(Ordering::Relaxed) < until && !clients.iter().all(|client| client.is_finished()) {
                 std::thread::yield_now();
             }
             dev.kill();
@@ -171,11 +139,8 @@ fn a_key_that_names_no_value_gets_one_that_stays_with_the_state() {
     };
     let key = key.replace("NS", &word("namespace")).replace("PLAN", &word("name"));
     fs::write(files.path().join("key.yaml"), key).expect("written");
-    let told = |dev: &Dev| loop {
-        let line = dev.lines.recv_timeout(AMPLE).expect("the program tells the value");
-        if let Some((_, value)) = line.split_once("names no Secret; its value here is ") {
-            break value.trim().to_owned();
-        }
+    let told = |dev: &Dev| {
+        dev.program.read_until(|line| Some(line.split_once("names no Secret; its value here is ")?.1.trim().to_owned()))
     };
     let dev = Dev::start(files.path(), state.path());
     let value = told(&dev);

@@ -271,3 +271,15 @@ pub fn unused() -> Result<SocketAddr> {
 fn local(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
+
+/// An HttpApi of this name, and a stage without a path in front of it, as YAML to which settings of the stage and more objects are added.
+pub fn api(name: &str) -> String {
+    let kinds = [
+        ("HttpApi", name, "{}".to_owned()),
+        ("Stage", "default", format!("\n  apiRef: {{name: {name}}}\n  stageName: $default")),
+    ];
+    let objects = kinds.map(|(kind, name, spec)| {
+        format!("apiVersion: tollgate.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+    });
+    objects.join("---\n")
+}

@@ -5,25 +5,14 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, ensure};
-use tollgate_e2e::aws::unused;
+use tollgate_e2e::aws::{api, unused};
 use tollgate_e2e::{Process, Request, eventually, programs, root, suite};
 
 /// How many cases h2spec has.
 const CASES: usize = 145;
 
-/// One API that answers by itself, in front of an echo backend of the program.
-const API: &str = r#"apiVersion: tollgate.dev/v1alpha1
-kind: HttpApi
-metadata: {name: spec}
-spec: {}
----
-apiVersion: tollgate.dev/v1alpha1
-kind: Stage
-metadata: {name: default}
-spec:
-  apiRef: {name: spec}
-  stageName: $default
----
+/// Answers everything, from an echo backend of the program.
+const ROUTE: &str = r#"---
 apiVersion: tollgate.dev/v1alpha1
 kind: Route
 metadata: {name: all}
@@ -60,7 +49,10 @@ impl Shared {
         let folder = tempfile::TempDir::with_prefix("tollgate-http-")?;
         let (backend, plain, tls) = (unused()?, unused()?, unused()?);
         std::fs::create_dir(folder.path().join("api"))?;
-        std::fs::write(folder.path().join("api/api.yaml"), API.replace("BACKEND", &backend.to_string()))?;
+        std::fs::write(
+            folder.path().join("api/api.yaml"),
+            api("spec") + &ROUTE.replace("BACKEND", &backend.to_string()),
+        )?;
         let mut command = Command::new(&program);
         command.args(["backend", "echo", "--listen", &backend.to_string()]);
         let echo = Process::start("backend", &command, folder.path())?;

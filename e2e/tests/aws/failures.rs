@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
+use tollgate_e2e::aws::api;
 use tollgate_e2e::{Answer, Request, suite};
 
 use crate::Shared;
@@ -21,21 +22,9 @@ const INTERNAL: &str = r#"{"message":"Internal Server Error"}"#;
 
 /// An API of one function with `ANY /v1` and `ANY /v2`, whose access log tells what went wrong.
 fn yaml(endpoint: &str, timeout: u32) -> String {
-    let mut yaml = r#"apiVersion: tollgate.dev/v1alpha1
-kind: HttpApi
-metadata: {name: failing}
-spec: {}
----
-apiVersion: tollgate.dev/v1alpha1
-kind: Stage
-metadata: {name: default}
-spec:
-  apiRef: {name: failing}
-  stageName: $default
-  accessLogSettings:
-    format: 'told $context.path $context.status $context.integration.status $context.integrationStatus $context.integrationErrorMessage $context.requestId'
-"#
-    .to_owned();
+    let mut yaml = api("failing")
+        + "  accessLogSettings:\n    format: 'told $context.path $context.status $context.integration.status \
+           $context.integrationStatus $context.integrationErrorMessage $context.requestId'\n";
     for version in [1, 2] {
         yaml += &format!(
             r#"---

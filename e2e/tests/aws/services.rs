@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use tollgate_e2e::aws::{Cloud, Dev};
+use tollgate_e2e::aws::{Cloud, Dev, api};
 use tollgate_e2e::{Answer, Request, suite};
 
 use crate::Shared;
@@ -17,19 +17,6 @@ use crate::Shared;
 pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
     vec![suite::test("services::signed_and_done", shared, services)]
 }
-
-const HEAD: &str = r"apiVersion: tollgate.dev/v1alpha1
-kind: HttpApi
-metadata: {name: services}
-spec: {}
----
-apiVersion: tollgate.dev/v1alpha1
-kind: Stage
-metadata: {name: default}
-spec:
-  apiRef: {name: services}
-  stageName: $default
-";
 
 /// A Secret with the keys of the user `from` of the cloud.
 fn keys(cloud: &Cloud<'_>, name: &str, from: &str) -> Value {
@@ -134,7 +121,7 @@ fn objects(cloud: &Cloud<'_>) -> String {
         route("POST /function", &function),
     ];
     let documents = objects.iter().map(|object| format!("---\n{object}\n"));
-    std::iter::once(HEAD.to_owned()).chain(documents).collect()
+    std::iter::once(api("services")).chain(documents).collect()
 }
 
 async fn post(gateway: &Dev, path: &str, body: &str) -> Result<Answer> {

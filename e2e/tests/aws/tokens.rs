@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayV2httpRequest};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use tollgate_e2e::aws::{Dev, Pool, unused};
+use tollgate_e2e::aws::{Dev, Pool, api, unused};
 use tollgate_e2e::{Answer, Request, eventually, suite};
 
 use crate::Shared;
@@ -21,19 +21,6 @@ pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
         suite::test("tokens::a_rotated_key", shared, rotated),
     ]
 }
-
-const HEAD: &str = r"apiVersion: tollgate.dev/v1alpha1
-kind: HttpApi
-metadata: {name: tokens}
-spec: {}
----
-apiVersion: tollgate.dev/v1alpha1
-kind: Stage
-metadata: {name: default}
-spec:
-  apiRef: {name: tokens}
-  stageName: $default
-";
 
 /// An authorizer and the route `GET /{name}` behind it, in payload format `version`.
 fn guarded(shared: &Shared, name: &str, jwt: &Value, scopes: &[&str], version: &str) -> String {
@@ -85,7 +72,7 @@ async fn pool(shared: &Shared) -> Result<()> {
     issuer["issuer"] = json!(format!("{}x", pool.issuer()));
     let signed_in = "aws.cognito.signin.user.admin";
     let yaml = [
-        HEAD.to_owned(),
+        api("tokens"),
         guarded(shared, "v1", &good, &[], "1.0"),
         guarded(shared, "v2", &good, &[], "2.0"),
         guarded(shared, "audience", &audience, &[], "2.0"),
@@ -152,7 +139,7 @@ async fn expired(shared: &Shared) -> Result<()> {
     let past = shared.parts().pool("moto-past", -7200).await?;
     let future = shared.parts().pool("moto-future", 7200).await?;
     let yaml = [
-        HEAD.to_owned(),
+        api("tokens"),
         guarded(shared, "past", &jwt(&past), &[], "2.0"),
         guarded(shared, "future", &jwt(&future), &[], "2.0"),
     ]
@@ -172,7 +159,7 @@ async fn rotated(shared: &Shared) -> Result<()> {
     let address = unused()?;
     let issuer = shared.parts().issuer("issuer", address).await?;
     let jwt = json!({"issuer": format!("http://{address}"), "audience": ["shop"]});
-    let yaml = [HEAD.to_owned(), guarded(shared, "v2", &jwt, &[], "2.0")].concat();
+    let yaml = [api("tokens"), guarded(shared, "v2", &jwt, &[], "2.0")].concat();
     let gateway = shared.parts().gateway("rotated", &yaml).await?;
     let token = async || -> Result<String> {
         let answer = Request::post("/token", "sub=ada").send(address).await?.expect(200)?.json()?;
