@@ -15,7 +15,7 @@ mod keys;
 mod local;
 mod window;
 
-pub use account::{Account, Ask, Grant, QuotaAsk, QuotaGrant, RateAsk, RateGrant};
+pub use account::{Account, Ask, Grant, Life, QuotaAsk, QuotaGrant, RateAsk, RateGrant};
 pub use keys::{DIGEST_BYTES, Digest, Key, KeyShard, SHARDS, VALUE_RANDOM, digest, generated_value, shard_of};
 pub use local::{Batching, Held, Meter, Outcome};
 pub use window::{Period, Window};

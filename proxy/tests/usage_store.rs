@@ -45,6 +45,8 @@ each_server!(
     a_rate_holds_over_four_proxies,
     a_killed_store_comes_back_with_its_counts,
     what_was_admitted_without_the_store_counts,
+    a_store_that_is_emptied_sells_no_quota_twice,
+    an_older_copy_of_a_store_sells_no_quota_twice,
 );
 
 /// Four proxies admit exactly the quota of each customer, not one more.
@@ -157,4 +159,61 @@ fn failure_modes() {
         let status = || proxy.ask(0);
         assert_eq!([status(), status(), status(), status()], expected, "{mode}");
     }
+}
+
+/// How many of so many requests of customer 0 pass.
+fn passed(proxy: &Metered, times: usize) -> usize {
+    (0..times).filter(|_| proxy.ask(0) == 200).count()
+}
+
+fn recovered(proxy: &Metered) {
+    proxy.wait("tollgate_usage_leases_total{reason=\"recovery\"}", |told| told > 0.0);
+}
+
+/// Proxies tell a store that lost everything what was used, also of customers who come to another proxy afterwards.
+fn a_store_that_is_emptied_sells_no_quota_twice(server: Server) {
+    let Some(store) = Store::start(server) else { return };
+    let api = metered_api(2, json!({"quota": {"limit": 30, "period": "MONTH"}}));
+    let proxies = [start(&store, &api), start(&store, &api)];
+    assert_eq!(passed(&proxies[0], 20), 20);
+    // Afterwards nothing but this customer shows that something is amiss.
+    assert_eq!(proxies[0].ask(1), 200);
+    proxies[0].all_given_back();
+    assert_eq!(store.command("FLUSHALL"), "+OK");
+    recovered(&proxies[0]);
+    assert_eq!(passed(&proxies[1], 30), 10);
+    proxies.iter().for_each(Metered::all_given_back);
+    assert_ne!(proxies[0].ask(0), 200);
+}
+
+/// So they do when a store comes back with an older copy of its data, as from a backup or from a replica that was behind.
+fn an_older_copy_of_a_store_sells_no_quota_twice(server: Server) {
+    let Some(mut store) = Store::start(server) else { return };
+    let api = metered_api(1, json!({"quota": {"limit": 30, "period": "MONTH"}, "failureMode": "Closed"}));
+    let proxies = [start(&store, &api), start(&store, &api)];
+    assert_eq!(passed(&proxies[0], 5), 5);
+    proxies[0].all_given_back();
+    let (files, copy) = (store.directory().join("appendonlydir"), store.directory().join("copy"));
+    let copied = |from: &std::path::Path, to: &std::path::Path| {
+        std::fs::create_dir_all(to).expect("files of the store can be copied");
+        for file in std::fs::read_dir(from).expect("files of the store can be copied") {
+            let file = file.expect("files of the store can be copied");
+            std::fs::copy(file.path(), to.join(file.file_name())).expect("files of the store can be copied");
+        }
+    };
+    copied(&files, &copy);
+    assert_eq!(passed(&proxies[0], 15), 15);
+    proxies[0].all_given_back();
+    store.kill();
+    std::fs::remove_dir_all(&files).expect("files of the store can be copied");
+    copied(&copy, &files);
+    store.resume();
+    recovered(&proxies[0]);
+    let begun = Instant::now();
+    let mut more = 0;
+    while more < 10 {
+        assert!(begun.elapsed() < AMPLE, "{more} of 10 pass");
+        more += passed(&proxies[1], 1);
+    }
+    assert_eq!(passed(&proxies[1], 20), 0, "not one more");
 }

@@ -94,12 +94,31 @@ async fn runs(values: &[&str], port: u16, password: &'static str) -> Result<()> 
     let script = root().join("proxy/src/usage/lease.lua").display().to_string();
     // Of a window that ends long from now, with a limit of ten: one request.
     let lease = |key: &str| {
-        ["--eval", &script, key, ",", "0", "0", "0", "0", "0", "1767225600", "4102444800", "10", "0", "0", "1"]
-            .map(str::to_owned)
+        [
+            "--eval",
+            &script,
+            key,
+            ",",
+            "0",
+            "0",
+            "0",
+            "0",
+            "0",
+            "1767225600",
+            "4102444800",
+            "10",
+            "0",
+            "0",
+            "1",
+            "0",
+            "0",
+            "0",
+        ]
+        .map(str::to_owned)
     };
     let leased = |store: &Store, key: &str| store.say(&lease(key).each_ref().map(String::as_str));
     let answer = leased(&store, "tollgate:{0}:a|b|")?;
-    ensure!(answer == "0\n0\n0\n1\n1", "{answer}");
+    ensure!(answer.starts_with("0\n0\n0\n1\n1\n"), "{answer}");
     let refused = leased(&store, "somebody:else")?;
     ensure!(refused.contains("NOPERM"), "another key: {refused}");
     for command in [

@@ -2,17 +2,39 @@
 
 use super::{Rate, Window};
 
+/// A clock that says so much less than before, or that somebody's window begins so much later, was set; less is what clocks differ by.
+pub(super) const STEP_S: i64 = 2;
+#[expect(clippy::cast_precision_loss, reason = "some seconds")]
+const STEP_US: f64 = STEP_S as f64 * 1e6;
+
 /// What a store keeps of one customer: a bucket and a count. Starts full and unused.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Account {
     /// When the bucket is full again, in the store's time.
     full_at_us: f64,
+    /// When that was reckoned.
+    at_us: f64,
     /// What `full_at_us` is tuned to; 0: nothing was taken yet.
     interval_us: f64,
     burst: u32,
     /// Start of the window that `used` counts in.
     window: i64,
     used: u64,
+    /// The window before that one and its count, in case that the clock is set back.
+    before: Option<(i64, u64)>,
+    life: Life,
+    /// What was recovered of the window from what proxies know.
+    recovered: u64,
+}
+
+/// How far a count has come, by which a proxy notices that its store forgot something: the store began anew, or an older copy of it was
+/// brought back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Life {
+    /// When it began, microseconds of the store's time.
+    pub epoch: i64,
+    /// Changes since; 0: none, so nothing is known.
+    pub version: u64,
 }
 
 /// What a proxy asks of an account in one go.
@@ -48,6 +70,8 @@ pub struct QuotaAsk {
     pub give_back: u64,
     /// Admitted in this window without a lease, while the store was away.
     pub owed: u64,
+    /// What the proxy knows of the window: the count and how far that had come.
+    pub known: (Life, u64),
     /// At most so much. The last eighth of a quota is given out in ever smaller parts, so that no proxy sits on what another needs.
     pub want: u64,
 }
@@ -79,6 +103,8 @@ pub struct QuotaGrant {
     pub granted: u64,
     /// Everything that is leased or used in the window by all proxies, this grant included.
     pub used: u64,
+    /// Of that count; none when the window is not the present one.
+    pub life: Life,
 }
 
 impl Account {
@@ -106,11 +132,11 @@ impl Account {
         self.full_at_us <= now_us
     }
 
-    /// Answers, and books what it gives.
-    pub fn serve(&mut self, ask: &Ask, now_us: f64) -> Grant {
+    /// Answers, and books what it gives. `now_us` is the clock of buckets, `unix_seconds` that of windows.
+    pub fn serve(&mut self, ask: &Ask, now_us: f64, unix_seconds: i64) -> Grant {
         Grant {
             rate: ask.rate.as_ref().map(|ask| self.tokens(ask, now_us)),
-            quota: ask.quota.as_ref().map(|ask| self.quota_units(ask)),
+            quota: ask.quota.as_ref().map(|ask| self.quota_units(ask, now_us, unix_seconds)),
         }
     }
 
@@ -120,6 +146,12 @@ impl Account {
             return RateGrant { next_in_us: f64::INFINITY, ..RateGrant::default() };
         }
         let burst = ask.rate.burst();
+        if self.at_us - now_us > STEP_US {
+            // The clock was set back. What is missing of the bucket is missing still, and no more.
+            self.full_at_us -= self.at_us - now_us;
+            self.at_us = now_us;
+        }
+        self.at_us = self.at_us.max(now_us);
         let mut full_at = self.full_at_us.max(now_us);
         if self.interval_us > 0.0 && (self.interval_us != interval || self.burst != burst) {
             // Another limit: as many tokens are there as before, cut to what the bucket holds now (promise P6).
@@ -138,18 +170,61 @@ impl Account {
         RateGrant { ready, coming: total - ready, next_in_us: (empty_at + next * interval - now_us).max(0.0) }
     }
 
-    fn quota_units(&mut self, ask: &QuotaAsk) -> QuotaGrant {
-        if self.window < ask.window.start {
-            (self.window, self.used) = (ask.window.start, 0);
-        } else if self.window > ask.window.start {
-            // A proxy whose clock is behind: that window is over.
-            return QuotaGrant { granted: 0, used: ask.limit };
+    fn quota_units(&mut self, ask: &QuotaAsk, now_us: f64, unix_seconds: i64) -> QuotaGrant {
+        if !self.turn_to(ask.window, unix_seconds) {
+            return QuotaGrant { granted: 0, used: ask.limit, life: Life::default() };
         }
+        self.recover(ask.known, now_us);
         self.used = self.used.saturating_add(ask.owed).saturating_sub(ask.give_back);
         let left = ask.limit.saturating_sub(self.used);
         let granted = ask.want.min((left / 8).max(1)).min(left);
         self.used += granted;
-        QuotaGrant { granted, used: self.used }
+        self.life.version += 1;
+        QuotaGrant { granted, used: self.used, life: self.life }
+    }
+
+    /// Counts in this window from now on, unless it is over or did not begin yet: then somebody's clock is wrong, or will be right
+    /// in a moment.
+    fn turn_to(&mut self, window: Window, unix_seconds: i64) -> bool {
+        let present = unix_seconds.saturating_add(STEP_S);
+        if window.start > present {
+            return false;
+        }
+        if self.window < window.start {
+            (self.before, self.window, self.used, self.recovered) =
+                (Some((self.window, self.used)), window.start, 0, 0);
+        } else if self.window > present {
+            // The clock was ahead and was set back: everything that was used meanwhile was used in this window.
+            let used = self.before.filter(|before| before.0 == window.start).map_or(0, |before| before.1);
+            (self.before, self.window, self.used, self.recovered) = (None, window.start, self.used + used, 0);
+        } else if self.window > window.start {
+            if window.end <= self.window {
+                // A proxy whose clock is behind: that window is over.
+                return false;
+            }
+            // Another period, which holds the one that was counted in.
+            (self.before, self.window, self.used, self.recovered) = (None, window.start, 0, 0);
+        }
+        true
+    }
+
+    /// Takes what a proxy knows of a count that is no longer the one it knew. Of several proxies the highest count holds, and what was
+    /// given since comes on top.
+    #[expect(clippy::cast_possible_truncation, reason = "microseconds since 1970 are below 2^53")]
+    fn recover(&mut self, (life, used): (Life, u64), now_us: f64) {
+        if self.life.version == 0 {
+            self.life.epoch = now_us as i64;
+        }
+        if life.version == 0 || (life.epoch == self.life.epoch && life.version <= self.life.version) {
+            return;
+        }
+        if life.epoch == self.life.epoch {
+            // An older copy. For who comes next it is another life.
+            (self.life.epoch, self.recovered) = (now_us as i64, self.used);
+        }
+        if used > self.recovered {
+            (self.used, self.recovered) = (self.used + used - self.recovered, used);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What one proxy holds of an account.
 
+use super::account::{Life, STEP_S};
 use super::{Ask, Grant, Period, QuotaAsk, RateAsk, Terms, Window};
 
 /// Demand is reckoned over at least this long.
@@ -41,6 +42,8 @@ pub struct Meter {
     dry_until_us: f64,
     /// As the store said last, for this window.
     used: u64,
+    /// Of that count.
+    life: Life,
     /// Admissions since `counted_from_us`, of which the demand is reckoned.
     count: u32,
     counted_from_us: f64,
@@ -156,7 +159,14 @@ impl Meter {
         let quota = terms.quota.map(|quota| {
             let window = self.enter(quota.period, unix_seconds);
             let want = if self.left > 0 && !self.quota_low() { 0 } else { self.share(batching.quota_us) };
-            QuotaAsk { window, limit: quota.limit_in(window), give_back: 0, owed: 0, want }
+            QuotaAsk {
+                window,
+                limit: quota.limit_in(window),
+                give_back: 0,
+                owed: 0,
+                known: (self.life, self.used),
+                want,
+            }
         });
         Ask { rate, quota }
     }
@@ -171,7 +181,8 @@ impl Meter {
         });
         let quota = terms.quota.map(|quota| {
             let window = self.enter(quota.period, unix_seconds);
-            QuotaAsk { window, limit: quota.limit_in(window), give_back: self.left, owed: 0, want: 0 }
+            let (limit, known) = (quota.limit_in(window), (self.life, self.used));
+            QuotaAsk { window, limit, give_back: self.left, owed: 0, known, want: 0 }
         });
         (self.ready, self.coming, self.left, self.later) = (0, 0, 0, Coming::default());
         (self.token_lease, self.quota_lease, self.next_at_us, self.dry_until_us) = (0, 0, 0.0, 0.0);
@@ -200,7 +211,7 @@ impl Meter {
             && ask.window.start == self.window
         {
             self.left += grant.granted;
-            self.used = grant.used;
+            (self.used, self.life) = (grant.used, grant.life);
             if ask.want > 0 {
                 self.quota_lease = grant.granted;
                 self.dry_until_us = if grant.granted == 0 { now_us + batching.dry_us } else { 0.0 };
@@ -276,14 +287,21 @@ impl Meter {
         }
     }
 
-    /// The window of this moment. A new one begins with nothing: leases of the last one lapse.
+    /// The window to use now. A new one begins with nothing: leases of the last one lapse. Also backwards, when the clock was set back or
+    /// the period is a longer one; not for a clock that is behind another by an instant.
     fn enter(&mut self, period: Period, unix_seconds: i64) -> Window {
         let known = self.calendar.filter(|(of, window)| *of == period && window.contains(unix_seconds));
         let (_, window) = *self.calendar.insert(known.unwrap_or_else(|| (period, period.window(unix_seconds))));
-        if self.window < window.start {
-            self.window = window.start;
-            (self.left, self.used, self.quota_lease, self.dry_until_us) = (0, 0, 0, 0.0);
+        if self.window == window.start {
+            return window;
         }
+        let back = window.end > self.window || unix_seconds + STEP_S < self.window;
+        if self.window > window.start && !back {
+            return period.window(self.window);
+        }
+        self.window = window.start;
+        (self.left, self.used, self.life) = (0, 0, Life::default());
+        (self.quota_lease, self.dry_until_us) = (0, 0.0);
         window
     }
 

@@ -35,7 +35,7 @@ fn request(
     match meter.admit(terms, now, unix) {
         Outcome::AskStore => {
             let ask = meter.ask(terms, batching, now, unix);
-            let grant = account.serve(&ask, now);
+            let grant = account.serve(&ask, now, unix);
             meter.credit(&ask, &grant, batching, now);
             match meter.admit(terms, now, unix) {
                 // The store had none, and may be asked again at once.
@@ -212,7 +212,7 @@ fn play(terms: &Terms, events: &[Event]) -> (u64, f64, u64, Account) {
             Event::Fetch(n) => {
                 if pending[n].is_none() && meters[n].is_low(terms, now) {
                     let ask = meters[n].ask(terms, &LEASES, now, YEAR_2026);
-                    pending[n] = Some((ask, account.serve(&ask, now)));
+                    pending[n] = Some((ask, account.serve(&ask, now, YEAR_2026)));
                 }
             }
             Event::Answer(n) => {
@@ -222,7 +222,7 @@ fn play(terms: &Terms, events: &[Event]) -> (u64, f64, u64, Account) {
             }
             Event::GiveBack(n) => {
                 let ask = meters[n].give_back(terms, YEAR_2026);
-                account.serve(&ask, now);
+                account.serve(&ask, now, YEAR_2026);
                 assert_eq!(meters[n].held(), Held::default());
             }
             Event::Crash(n) => {
@@ -259,5 +259,151 @@ proptest! {
         let (admitted, _, lost, account) = play(&quota_terms(limit), &events);
         prop_assert_eq!(admitted + lost, limit);
         prop_assert_eq!(account.quota().1, limit);
+    }
+}
+
+/// What a proxy did in one exchange with the store.
+fn lease(meter: &mut Meter, account: &mut Account, terms: &Terms, now: f64, unix: i64) -> u64 {
+    let before = meter.held().quota;
+    let ask = meter.ask(terms, &LEASES, now, unix);
+    meter.credit(&ask, &account.serve(&ask, now, unix), &LEASES, now);
+    meter.held().quota - before
+}
+
+/// Uses up to `most`, one after the other; says how many passed.
+fn use_up(meter: &mut Meter, account: &mut Account, terms: &Terms, now: f64, unix: i64, most: usize) -> usize {
+    (0..most).filter(|_| request(meter, account, terms, &Batching::NONE, now, unix) == Outcome::Admit).count()
+}
+
+/// The clock is set a day ahead and back again: neither is a quota sold twice on the day that it is, nor does anybody wait for tomorrow.
+#[test]
+fn a_clock_that_is_set_moves_no_quota() {
+    let terms = quota_terms(100);
+    for step in [1, DAY, 40 * DAY] {
+        let (mut meter, mut account) = (Meter::default(), Account::default());
+        let noon = YEAR_2026 + DAY / 2;
+        let mut at = |unix, most| use_up(&mut meter, &mut account, &terms, SECOND, unix, most);
+        assert_eq!(at(noon, 60), 60);
+        assert_eq!(at(noon + step, 30), 30);
+        assert_eq!(at(noon + 1, 200), 10, "a step of {step} s");
+        assert_eq!(at(noon + DAY, 200), 100, "the day after has its own");
+    }
+}
+
+/// A clock that is set back where a period began does not open the last one again, and where it goes back by a period takes it up.
+#[test]
+fn a_clock_that_is_set_back_over_a_boundary() {
+    let terms = quota_terms(100);
+    let (mut meter, mut account) = (Meter::default(), Account::default());
+    let midnight = YEAR_2026 + DAY;
+    let mut at = |unix, most| use_up(&mut meter, &mut account, &terms, SECOND, unix, most);
+    assert_eq!(at(midnight - 1, 70), 70);
+    assert_eq!(at(midnight, 40), 40);
+    assert_eq!(at(midnight - 1, 10), 10, "an instant too early: counted in the present period");
+    assert_eq!(at(midnight, 200), 50);
+    let (mut meter, mut account) = (Meter::default(), Account::default());
+    let mut at = |unix, most| use_up(&mut meter, &mut account, &terms, SECOND, unix, most);
+    assert_eq!((at(midnight - 10, 70), at(midnight, 20)), (70, 20));
+    assert_eq!(at(midnight - 60, 200), 10, "ninety were used before midnight");
+    assert_eq!(at(midnight, 200), 100);
+}
+
+/// A proxy whose clock is a day, or a year, ahead of the store's gets nothing, and takes nothing from the others.
+#[test]
+fn a_proxy_whose_clock_is_wrong_spoils_nothing() {
+    let terms = quota_terms(100);
+    let (mut wrong, mut right, mut account) = (Meter::default(), Meter::default(), Account::default());
+    for ahead in [DAY, 365 * DAY, -DAY] {
+        assert_eq!(use_up(&mut right, &mut account, &terms, SECOND, YEAR_2026, 10), 10);
+        let ask = wrong.ask(&terms, &LEASES, SECOND, YEAR_2026 + ahead);
+        assert_eq!(account.serve(&ask, SECOND, YEAR_2026).quota.map(|grant| grant.granted), Some(0), "{ahead}");
+        assert_eq!(account.quota().0, YEAR_2026);
+    }
+    assert_eq!(use_up(&mut right, &mut account, &terms, SECOND, YEAR_2026, 200), 70);
+}
+
+/// Another period begins a new count, also when it is a longer one.
+#[test]
+fn a_longer_period_begins_at_once() {
+    let month = Terms { rate: None, quota: Some(quota(50, Period::Month)) };
+    let (mut meter, mut account, unix) = (Meter::default(), Account::default(), YEAR_2026 + 20 * DAY);
+    assert_eq!(use_up(&mut meter, &mut account, &quota_terms(30), SECOND, unix, 99), 30);
+    assert_eq!(use_up(&mut meter, &mut account, &month, SECOND, unix, 99), 50);
+    assert_eq!(use_up(&mut meter, &mut account, &quota_terms(30), SECOND, unix, 99), 30);
+}
+
+/// The clock of buckets is set: back, nobody waits for it to come round again; ahead, a full bucket is the most that it gives.
+#[test]
+fn a_clock_that_is_set_neither_blocks_a_bucket_nor_fills_it_twice() {
+    let terms = rate(1.0, 5);
+    let day = 86_400.0 * SECOND;
+    for step in [-day, -60.0 * SECOND, 60.0 * SECOND, day] {
+        let mut account = Account::default();
+        // Meters keep a clock of their own, so each ask comes from a new one.
+        let mut ready = |now: f64, want| {
+            let rate = Rate::new(1.0, 5);
+            let ask = RateAsk { rate, give_back: 0, want, ahead_us: 0.0 };
+            let grant = account.serve(&Ask { rate: Some(ask), quota: None }, now, 0).rate;
+            grant.map_or(0, |grant| grant.ready)
+        };
+        let noon = 2.0 * day;
+        assert_eq!(ready(noon, 9), 5, "{terms:?}");
+        assert_eq!(ready(noon + 2.0 * SECOND, 9), 2);
+        let refill = if step > 0.0 { 5 } else { 0 };
+        assert_eq!(ready(noon + step, 9), refill, "a step of {step} us");
+        assert_eq!(ready(noon + step + 3.0 * SECOND, 9), 3, "a step of {step} us");
+    }
+}
+
+/// Four proxies over midnight, under load: the limit before, and the limit after, to the last unit.
+#[test]
+fn a_boundary_under_load_is_exact() {
+    let (limit, midnight) = (500_u64, YEAR_2026 + DAY);
+    let terms = quota_terms(limit);
+    let (mut account, mut meters) = (Account::default(), [Meter::default(); 4]);
+    let mut admitted = BTreeMap::<i64, u64>::new();
+    for tick in 0..8_000_u32 {
+        let ms = f64::from(tick);
+        let unix = midnight - 4 + i64::from(tick / 1000);
+        let meter = &mut meters[(tick % 4) as usize];
+        if request(meter, &mut account, &terms, &LEASES, SECOND + ms * 1e3, unix) == Outcome::Admit {
+            *admitted.entry(terms.quota.expect("there is one").period.window(unix).start).or_default() += 1;
+        }
+    }
+    assert_eq!(admitted, BTreeMap::from([(YEAR_2026, limit), (midnight, limit)]));
+}
+
+/// The store is emptied, or an older copy is brought back: proxies know what was used, so no quota is sold twice.
+#[test]
+fn a_store_that_forgot_is_told() {
+    let terms = quota_terms(1000);
+    for copied in [false, true] {
+        let (mut meters, mut account, mut used) = ([Meter::default(); 3], Account::default(), 0);
+        let mut copy = Account::default();
+        for round in 0..100_u32 {
+            let meter = &mut meters[(round % 3) as usize];
+            let now = SECOND * f64::from(round + 1);
+            used += use_up(meter, &mut account, &terms, now, YEAR_2026, 3) as u64;
+            if round == 50 && copied {
+                copy = account;
+            }
+        }
+        account = copy;
+        let now = 200.0 * SECOND;
+        // Of an empty store it does not matter who comes first; of a copy nobody can tell from what is there that it is one.
+        let mut stranger = Meter::default();
+        if !copied {
+            used += lease(&mut stranger, &mut account, &terms, now, YEAR_2026);
+        }
+        for meter in &mut meters {
+            used += use_up(meter, &mut account, &terms, now, YEAR_2026, 5) as u64;
+        }
+        if copied {
+            used += lease(&mut stranger, &mut account, &terms, now, YEAR_2026);
+        }
+        assert_eq!(account.quota().1 - meters.iter().map(|meter| meter.held().quota).sum::<u64>(), used, "{copied}");
+        used += use_up(&mut meters[0], &mut account, &terms, now, YEAR_2026, 2000) as u64;
+        let held: u64 = meters[1..].iter().map(|meter| meter.held().quota).sum();
+        assert_eq!(used + held, 1000, "{copied}");
     }
 }

@@ -48,7 +48,8 @@ async fn decide(
 ) -> Result<(), Reject> {
     let stage = gateway.plans.of_stage(matched.served.slot.0).ok_or(Reject::InvalidApiKey)?;
     let us = worker.clock.microseconds(arrived.started);
-    let now = Moment { us, unix: i64::try_from(arrived.received_ms / 1000).unwrap_or(i64::MAX) };
+    let own = Moment { us, unix: i64::try_from(arrived.received_ms / 1000).unwrap_or(i64::MAX) };
+    let now = worker.usage.moment(own);
     let claimed = stage.by_claim().iter().find_map(|at| {
         let claim = at.plan.claim.as_deref()?;
         let Some(Caller::Token { verified, .. }) = &record.caller else { return None };
@@ -65,7 +66,7 @@ async fn decide(
         None => {
             let value = value(matched.route().api_key_source, arrived, record);
             let value = value.filter(|value| value.len() <= LONGEST_KEY).ok_or(Reject::InvalidApiKey)?;
-            let key = gateway.plans.key(&digest(value)).filter(|key| key.is_live(now.unix));
+            let key = gateway.plans.key(&digest(value)).filter(|key| key.is_live(own.unix));
             let key = key.ok_or(Reject::InvalidApiKey)?;
             record.api_key_id = Some(key.source.clone());
             let at = stage.of_key(key).ok_or(Reject::InvalidApiKey)?;

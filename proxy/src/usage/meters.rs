@@ -95,7 +95,7 @@ pub(crate) enum Decision {
 pub struct UsageMeters(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
     store: StoreKind,
     parts: [Mutex<HashTable<Arc<Entry>>>; PARTS],
     customers: AtomicUsize,
@@ -153,14 +153,19 @@ impl UsageMeters {
     }
 
     fn telling(store: StoreKind, told: usize) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             store,
             parts: std::array::from_fn(|_| Mutex::default()),
             customers: AtomicUsize::new(0),
             told,
             swept: AtomicUsize::new(0),
             metrics: OnceLock::new(),
-        }))
+        });
+        if let StoreKind::Shared(shared) = &inner.store {
+            // New, so it has no other table.
+            let _ = shared.table.set(Arc::downgrade(&inner));
+        }
+        Self(inner)
     }
 
     /// The start of the clock that requests are measured by, and where to tell how many customers there are.
@@ -170,6 +175,22 @@ impl UsageMeters {
         if let StoreKind::Shared(shared) = &self.0.store {
             // The first server of the process wins; there is one.
             let _ = shared.epoch.set(epoch);
+        }
+    }
+
+    /// The moment as the store of quotas has it: with a shared store, windows are those of its clock, whatever this machine's says.
+    pub(crate) fn moment(&self, now: Moment) -> Moment {
+        match &self.0.store {
+            StoreKind::Shared(shared) => Moment { unix: shared.unix(now.us, now.unix), ..now },
+            StoreKind::Memory | StoreKind::File(_) => now,
+        }
+    }
+
+    /// This second as the store of quotas has it.
+    pub(super) fn unix(&self, own: i64) -> i64 {
+        match &self.0.store {
+            StoreKind::Shared(shared) => shared.moment(own).unix,
+            StoreKind::Memory | StoreKind::File(_) => own,
         }
     }
 
@@ -285,10 +306,11 @@ impl UsageMeters {
             let answered = entry.answered.notified();
             let mut answered = std::pin::pin!(answered);
             answered.as_mut().enable();
-            let now = Moment { us: now_us(&shared.epoch), unix };
+            // The store's clock may be known better by now.
+            let now = shared.moment(unix);
             {
                 let mut state = lock(&entry.state);
-                match state.meter.admit(terms, now.us, unix) {
+                match state.meter.admit(terms, now.us, now.unix) {
                     Outcome::AskStore => {
                         if let Some(decision) = self.ask(shared, entry, &mut state, mode, now) {
                             return decision;
@@ -298,7 +320,8 @@ impl UsageMeters {
                 }
             }
             if tokio::time::timeout_at(deadline, answered).await.is_err() {
-                return shared.alone(entry, &mut lock(&entry.state), mode, Moment { us: now_us(&shared.epoch), unix });
+                let now = shared.moment(unix);
+                return shared.alone(entry, &mut lock(&entry.state), mode, now);
             }
         }
     }
@@ -312,7 +335,7 @@ impl UsageMeters {
         };
         let ask = state.meter.ask(terms, batching, now.us, now.unix);
         let mut account = state.account;
-        let grant = account.serve(&ask, now.us);
+        let grant = account.serve(&ask, now.us, now.unix);
         if let (StoreKind::File(journal), Some(_)) = (&self.0.store, &terms.quota) {
             let (window, used) = account.quota();
             if account.quota() != state.account.quota() && journal.write(customer, window, used, now.unix).is_err() {
@@ -431,6 +454,7 @@ impl UsageMeters {
     /// Forgets some of those whom nobody would miss: silent for a minute, with a full bucket, and with nothing counted that is not
     /// also elsewhere. To be called once a second.
     pub(crate) fn sweep(&self, now: Moment) {
+        let now = self.moment(now);
         let first = self.0.swept.fetch_add(SWEPT, Ordering::Relaxed);
         for number in first..first + SWEPT {
             let mut part = lock(&self.0.parts[number % PARTS]);
@@ -486,7 +510,19 @@ impl UsageMeters {
     }
 }
 
+impl Inner {
+    /// The customers in one part of the table; `None` behind the last.
+    pub(super) fn part(&self, number: usize) -> Option<Vec<Arc<Entry>>> {
+        self.parts.get(number).map(|part| lock(part).iter().map(Arc::clone).collect())
+    }
+}
+
 impl Shared {
+    fn moment(&self, own_unix: i64) -> Moment {
+        let us = now_us(&self.epoch);
+        Moment { us, unix: self.unix(us, own_unix) }
+    }
+
     /// Decides without the store, and counts that.
     fn alone(&self, entry: &Arc<Entry>, state: &mut State, mode: FailureMode, now: Moment) -> Decision {
         let label = match mode {
@@ -517,7 +553,7 @@ fn alone(state: &mut State, mode: FailureMode, now: Moment) -> Decision {
                 state.account.learn(window.start, used);
             }
             let ask = state.alone.ask(&terms, &Batching::NONE, now.us, now.unix);
-            let grant = state.account.serve(&ask, now.us);
+            let grant = state.account.serve(&ask, now.us, now.unix);
             state.alone.credit(&ask, &grant, &Batching::NONE, now.us);
             match state.alone.admit(&terms, now.us, now.unix) {
                 Outcome::AskStore => none(&terms, &state.alone),

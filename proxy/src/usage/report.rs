@@ -18,7 +18,7 @@ impl UsageMeters {
     /// Usage at this moment. It looks at every customer: not for threads that have something else to do.
     pub fn report_now(&self) -> UsageReport {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.report(i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX))
+        self.report(self.unix(i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX)))
     }
 
     /// Usage in the periods that hold this second since 1970.

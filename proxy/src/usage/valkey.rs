@@ -7,20 +7,23 @@
 //!
 //! Whatever becomes of a call, limits hold: an answer that is lost is a lease that nobody uses.
 
+mod clock;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redis::aio::ConnectionLike;
 use redis::{RedisError, RedisResult, Script, ScriptInvocation};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
-use tollgate_engine::meter::{Ask, Batching, Grant, QuotaGrant, RateGrant};
+use tollgate_engine::meter::{Ask, Batching, Grant, Life, QuotaGrant, RateGrant};
 use tracing::{info, warn};
 
+use self::clock::StoreClock;
 use super::connect::{CONNECT, Link, StoreSettings, connect};
-use super::meters::{Customer, Entry, lock};
+use super::meters::{Customer, Entry, Inner, lock};
 use crate::metrics::UsageStoreMetrics;
 
 /// Leases are renewed this often.
@@ -38,12 +41,16 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 const QUEUE: usize = 65_536;
 /// A store that nobody called for so long is asked whether it is there.
 const PROBE: Duration = Duration::from_secs(2);
+/// Customers that the store is told of in one go when it forgot.
+const TOLD_AT_ONCE: usize = 2048;
+/// Clocks that differ by more are worth a word.
+const FAR_MS: u64 = 60_000;
 /// A leaving proxy waits no longer to give back.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// In a cluster the customers of one call have to be in one slot: they are in one of so many.
 const TAGS: u32 = 16;
-/// Arguments of the script for each customer, and numbers of its answer.
-const ANSWERS: usize = 5;
+/// Numbers of the script's answer for each customer. One more is the time.
+const ANSWERS: usize = 7;
 
 /// The way to the store, for [`UsageMeters`](super::UsageMeters).
 #[derive(Debug)]
@@ -52,10 +59,17 @@ pub struct Shared {
     settle: mpsc::UnboundedSender<std::sync::mpsc::Sender<()>>,
     away: Arc<AtomicBool>,
     pub(super) epoch: Arc<OnceLock<Instant>>,
+    clock: Arc<StoreClock>,
+    pub(super) table: Arc<OnceLock<Weak<Inner>>>,
     pub(super) metrics: UsageStoreMetrics,
 }
 
 impl Shared {
+    /// Seconds since 1970 as the store has them, which all proxies of a store agree on; before it answered, as this machine does.
+    pub(super) fn unix(&self, now_us: f64, own: i64) -> i64 {
+        self.clock.unix(now_us).unwrap_or(own)
+    }
+
     /// Whether calls fail at the moment.
     pub(super) fn is_away(&self) -> bool {
         self.away.load(Ordering::Relaxed)
@@ -84,10 +98,19 @@ pub struct StoreService {
     settle: mpsc::UnboundedReceiver<std::sync::mpsc::Sender<()>>,
     away: Arc<AtomicBool>,
     epoch: Arc<OnceLock<Instant>>,
+    clock: Arc<StoreClock>,
     metrics: UsageStoreMetrics,
     script: Script,
     /// Customers that may hold a lease.
     active: Vec<Arc<Entry>>,
+    /// All customers.
+    table: Arc<OnceLock<Weak<Inner>>>,
+    /// A customer whose count shows, while nobody asks for anything, whether the store still has what it had.
+    witness: Option<Arc<Entry>>,
+    /// The store forgot something: the next part of the table of which it is told everything.
+    telling: Option<usize>,
+    /// Customers of whom it was told so far.
+    told: usize,
 }
 
 /// The door and the task.
@@ -97,17 +120,24 @@ pub fn shared(settings: StoreSettings, metrics: &crate::metrics::Metrics) -> (Sh
     // Until the first connection stands nobody waits for it.
     let away = Arc::new(AtomicBool::new(true));
     let epoch = Arc::new(OnceLock::new());
+    let clock = Arc::new(StoreClock::default());
+    let table = Arc::new(OnceLock::new());
     let service = StoreService {
         settings,
         urgent: urgently,
         settle: settling,
         away: Arc::clone(&away),
         epoch: Arc::clone(&epoch),
+        clock: Arc::clone(&clock),
         metrics: metrics.usage_store().clone(),
         script: Script::new(include_str!("lease.lua")),
         active: Vec::new(),
+        table: Arc::clone(&table),
+        witness: None,
+        telling: None,
+        told: 0,
     };
-    (Shared { urgent, settle, away, epoch, metrics: metrics.usage_store().clone() }, service)
+    (Shared { urgent, settle, away, epoch, clock, table, metrics: metrics.usage_store().clone() }, service)
 }
 
 /// Whose account is asked for what.
@@ -170,7 +200,7 @@ impl StoreService {
         let mut ticks = tokio::time::interval_at(first, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut urgent = Vec::new();
-        let mut called = Instant::now();
+        let mut probed = Instant::now();
         loop {
             let mut asks: Vec<Asked> = Vec::new();
             let mut done = None;
@@ -192,16 +222,23 @@ impl StoreService {
                     }
                     self.count("missing", asks.len());
                 }
-                _ = ticks.tick() => asks = self.renewals(),
+                _ = ticks.tick() => {
+                    asks = self.renewals();
+                    asks.extend(self.telling());
+                }
             }
-            if asks.is_empty() && called.elapsed() >= PROBE {
-                if let Err(error) = link.ping().await {
+            if probed.elapsed() >= PROBE {
+                let witness = self.witness.as_ref().and_then(|entry| self.told(entry));
+                if witness.is_none()
+                    && asks.is_empty()
+                    && let Err(error) = link.ping().await
+                {
                     return Some(error);
                 }
-                called = Instant::now();
+                asks.extend(witness);
+                probed = Instant::now();
             }
             for part in self.parts(link, asks) {
-                called = Instant::now();
                 if let Err(error) = self.call(link, part).await {
                     return Some(error);
                 }
@@ -226,11 +263,16 @@ impl StoreService {
         now_us(&self.epoch)
     }
 
+    fn unix(&self, now_us: f64) -> i64 {
+        self.clock.unix(now_us).unwrap_or_else(unix_seconds)
+    }
+
     /// What a customer needs.
     fn ask(&self, entry: &Entry) -> Ask {
         let mut state = lock(&entry.state);
         let terms = state.terms;
-        let mut ask = state.meter.ask(&terms, &BATCHING, self.now_us(), unix_seconds());
+        let now = self.now_us();
+        let mut ask = state.meter.ask(&terms, &BATCHING, now, self.unix(now));
         if let Some(quota) = &mut ask.quota {
             quota.owed = std::mem::take(&mut state.owed);
         }
@@ -259,7 +301,7 @@ impl StoreService {
                 state.active = false;
                 let held = state.meter.held();
                 if held.tokens > 0 || held.quota > 0 {
-                    let ask = state.meter.give_back(&terms, unix_seconds());
+                    let ask = state.meter.give_back(&terms, self.unix(now));
                     state.asked = true;
                     drop(state);
                     back += 1;
@@ -276,6 +318,51 @@ impl StoreService {
         asks
     }
 
+    /// What the store is to be told again, so many customers at a time.
+    fn telling(&mut self) -> Vec<Asked> {
+        let mut asks = Vec::new();
+        while let Some(part) = self.telling
+            && asks.len() < TOLD_AT_ONCE
+        {
+            let entries = self.table.get().and_then(Weak::upgrade).and_then(|table| table.part(part));
+            let Some(entries) = entries else {
+                // The last answers have come.
+                if asks.is_empty() {
+                    self.telling = None;
+                    let told = std::mem::take(&mut self.told);
+                    self.count("recovery", told);
+                }
+                break;
+            };
+            asks.extend(entries.iter().filter_map(|entry| self.told(entry)));
+            self.telling = Some(part + 1);
+        }
+        self.told += asks.len();
+        asks
+    }
+
+    /// What is known of a customer who holds nothing; those who do are told with their next lease.
+    fn told(&self, entry: &Arc<Entry>) -> Option<Asked> {
+        let unix = self.unix(self.now_us());
+        let mut state = lock(&entry.state);
+        if state.active || state.asked {
+            return None;
+        }
+        let terms = state.terms;
+        let ask = state.meter.give_back(&terms, unix);
+        let knows = ask.quota.is_some_and(|quota| quota.known.0.version > 0);
+        knows.then(|| {
+            state.asked = true;
+            (Arc::clone(entry), ask)
+        })
+    }
+
+    /// Whether an answer shows that the store does not have what it had.
+    fn forgot(ask: &Ask, grant: &Grant) -> bool {
+        let (Some(ask), Some(grant)) = (&ask.quota, &grant.quota) else { return false };
+        ask.known.0.version > 0 && grant.life.version > 0 && ask.known.0.epoch != grant.life.epoch
+    }
+
     fn count(&self, reason: &str, leases: usize) {
         self.metrics.leases.with_label_values(&[reason]).inc_by(leases as u64);
     }
@@ -283,11 +370,12 @@ impl StoreService {
     /// All leases.
     fn everything_back(&mut self) -> Vec<Asked> {
         let entries = std::mem::take(&mut self.active);
+        let unix = self.unix(self.now_us());
         let back = |entry: Arc<Entry>| {
             let mut state = lock(&entry.state);
             state.active = false;
             let terms = state.terms;
-            let ask = state.meter.give_back(&terms, unix_seconds());
+            let ask = state.meter.give_back(&terms, unix);
             drop(state);
             (entry, ask)
         };
@@ -312,7 +400,7 @@ impl StoreService {
         parts.into_values().flatten().collect()
     }
 
-    async fn call(&self, link: &mut Link, asks: Vec<Asked>) -> RedisResult<()> {
+    async fn call(&mut self, link: &mut Link, asks: Vec<Asked>) -> RedisResult<()> {
         let began = Instant::now();
         let result = match link {
             Link::One(connection) => self.invoke(connection, &asks).await,
@@ -323,18 +411,47 @@ impl StoreService {
         self.metrics.calls.with_label_values(&[label]).inc();
         let now = self.now_us();
         let answers = result.as_deref().unwrap_or_default();
+        if let Some(time) = answers.last() {
+            // Before those who wait look at it.
+            self.learn(now, *time);
+        }
+        let mut forgot = false;
         for (number, (entry, ask)) in asks.iter().enumerate() {
             let mut state = lock(&entry.state);
             state.asked = false;
             match answers.get(number * ANSWERS..(number + 1) * ANSWERS) {
-                Some(answer) => state.meter.credit(ask, &grant(ask, answer), &BATCHING, now),
+                Some(answer) => {
+                    let grant = grant(ask, answer);
+                    forgot |= Self::forgot(ask, &grant);
+                    state.meter.credit(ask, &grant, &BATCHING, now);
+                }
                 // It may have been booked all the same; then it is counted twice, which no limit minds.
                 None => state.owed += ask.quota.map_or(0, |quota| quota.owed),
             }
             drop(state);
             entry.answered.notify_waiters();
         }
+        self.witness = asks
+            .iter()
+            .find(|(_, ask)| ask.quota.is_some())
+            .map(|(entry, _)| Arc::clone(entry))
+            .or(self.witness.take());
+        if forgot && self.telling.is_none() {
+            warn!("the store of usage plans has lost counts: it is told what is known here");
+            self.telling = Some(0);
+        }
         result.map(|_| ())
+    }
+
+    fn learn(&self, now_us: f64, store_ms: i64) {
+        let own_ms = unix_seconds().saturating_mul(1000);
+        if self.clock.learn(now_us, store_ms) && own_ms.abs_diff(store_ms) > FAR_MS {
+            let seconds = store_ms.saturating_sub(own_ms) / 1000;
+            warn!(
+                seconds,
+                "the clocks of the store and of this machine differ: periods of quotas are those of the store"
+            );
+        }
     }
 
     async fn invoke(&self, connection: &mut impl ConnectionLike, asks: &[Asked]) -> RedisResult<Vec<i64>> {
@@ -343,7 +460,7 @@ impl StoreService {
             add(&mut call, &entry.customer, ask);
         }
         let answers: Vec<i64> = call.invoke_async(connection).await?;
-        if answers.len() == asks.len() * ANSWERS {
+        if answers.len() == asks.len() * ANSWERS + 1 {
             Ok(answers)
         } else {
             Err(RedisError::from((redis::ErrorKind::UnexpectedReturnType, "the script answered something else")))
@@ -373,9 +490,14 @@ fn add(call: &mut ScriptInvocation<'_>, customer: &Customer, ask: &Ask) {
         Some(ask) => {
             call.arg(ask.window.start).arg(ask.window.end).arg(ask.limit);
             call.arg(ask.give_back).arg(ask.owed).arg(ask.want);
+            let (life, used) = ask.known;
+            call.arg(life.epoch).arg(life.version).arg(used);
         }
         None => {
-            call.arg(-1).arg(0).arg(0).arg(0).arg(0).arg(0);
+            call.arg(-1);
+            (1..9).for_each(|_| {
+                call.arg(0);
+            });
         }
     }
 }
@@ -386,7 +508,11 @@ fn grant(ask: &Ask, answer: &[i64]) -> Grant {
     let units = |index: usize| u64::try_from(answer[index]).unwrap_or(0);
     Grant {
         rate: ask.rate.map(|_| RateGrant { ready: count(0), coming: count(1), next_in_us: answer[2] as f64 }),
-        quota: ask.quota.map(|_| QuotaGrant { granted: units(3), used: units(4) }),
+        quota: ask.quota.map(|_| QuotaGrant {
+            granted: units(3),
+            used: units(4),
+            life: Life { epoch: answer[5], version: units(6) },
+        }),
     }
 }
 

@@ -24,8 +24,10 @@ fn pauses_grow_and_spread_proxies() {
 #[derive(Clone, Copy, Debug)]
 struct Step {
     customer: usize,
-    /// Since the step before.
-    microseconds: u64,
+    /// Since the step before; less than nothing when the clock is set back.
+    microseconds: i64,
+    /// Whether the proxy knows the count from the life that it has now, and how far that had come.
+    known: Option<(bool, u64)>,
     /// Whether the next step goes in the same call.
     together: bool,
     ask: Ask,
@@ -53,20 +55,34 @@ fn rates() -> impl Strategy<Value = RateAsk> {
 fn quotas() -> impl Strategy<Value = QuotaAsk> {
     let period = prop_oneof![Just(Period::Day), Just(Period::Week), Just(Period::Month)];
     let limit = prop_oneof![0..4_u64, 0..100_u64, Just(u64::from(u32::MAX))];
-    (period, 0..40_i64, limit, 0..6_u64, 0..3_u64, 0..50_u64).prop_map(|(period, day, limit, give_back, owed, want)| {
+    let parts = (period, 0..40_i64, limit, 0..6_u64, 0..3_u64, 0..100_u64, 0..50_u64);
+    parts.prop_map(|(period, day, limit, give_back, owed, used, want)| {
         // Days go back and forth, as clocks of proxies do.
         let window = period.window(1_767_225_600 + day / 8 * 86_400);
-        QuotaAsk { window, limit, give_back, owed, want }
+        QuotaAsk { window, limit, give_back, owed, known: (Life::default(), used), want }
     })
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let time = prop_oneof![Just(0), 0..3_000_u64, 0..5_000_000_u64, Just(3_600_000_000)];
+    let day = 86_400_000_000_i64;
+    let time = prop_oneof![
+        Just(0),
+        0..3_000_i64,
+        0..5_000_000_i64,
+        Just(3_600_000_000),
+        Just(day),
+        Just(3 * day),
+        -5_000_000..0_i64,
+        Just(-day)
+    ];
+    let known = proptest::option::of((any::<bool>(), 1..20_u64));
     let ask =
         (proptest::option::of(rates()), proptest::option::of(quotas())).prop_map(|(rate, quota)| Ask { rate, quota });
-    let step = (0..3_usize, time, any::<bool>(), ask).prop_map(|(customer, microseconds, together, ask)| Step {
+    let step = (0..3_usize, time, known, any::<bool>(), ask);
+    let step = step.prop_map(|(customer, microseconds, known, together, ask)| Step {
         customer,
         microseconds,
+        known,
         together,
         ask,
     });
@@ -101,20 +117,31 @@ fn the_script_does_what_an_account_does(server: Server) {
         cases.set(cases.get() + 1);
         let mut accounts = [Account::default(); 3];
         let (mut now, mut call, mut expected, mut asks) =
-            (1_767_225_600_000_000_u64, script.prepare_invoke(), Vec::new(), Vec::new());
+            (1_767_225_600_000_000_i64, script.prepare_invoke(), Vec::new(), Vec::new());
+        let mut lives = [Life::default(); 3];
         for (number, step) in steps.iter().enumerate() {
             if asks.is_empty() {
                 now += step.microseconds;
             }
-            add(&mut call, &customer(cases.get(), step.customer), &step.ask);
-            asks.push(step.ask);
+            let mut ask = step.ask;
+            if let (Some((present, version)), Some(quota)) = (step.known, &mut ask.quota) {
+                let epoch = if present { lives[step.customer].epoch } else { 7 };
+                quota.known.0 = Life { epoch, version };
+            }
+            add(&mut call, &customer(cases.get(), step.customer), &ask);
+            asks.push(ask);
             #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
-            expected.push(told(accounts[step.customer].serve(&step.ask, now as f64)));
+            let served = accounts[step.customer].serve(&ask, now as f64, now / 1_000_000);
+            if let Some(quota) = served.quota.filter(|quota| quota.life.version > 0) {
+                lives[step.customer] = quota.life;
+            }
+            expected.push(told(served));
             if step.together && number + 1 < steps.len() {
                 continue;
             }
             call.arg(now / 1_000_000).arg(now % 1_000_000);
             let answers: Vec<i64> = call.invoke(&mut *connection.borrow_mut()).unwrap();
+            prop_assert_eq!(answers.last(), Some(&(now / 1000)));
             for (number, (ask, expected)) in asks.iter().zip(&expected).enumerate() {
                 let answer = grant(ask, &answers[number * ANSWERS..(number + 1) * ANSWERS]);
                 prop_assert_eq!(answer, *expected, "{:?}", ask);
