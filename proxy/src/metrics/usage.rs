@@ -18,7 +18,7 @@ pub struct UsageStoreMetrics {
     pub calls: IntCounterVec,
     /// How long calls took.
     pub seconds: Histogram,
-    /// Leases asked for, by `reason`: `missing` (a request waits for it), `renewal`, `return`.
+    /// Leases asked for, by `reason`: `missing` (a request waits for it), `renewal`, `return`, `recovery` (what a store that forgot is told).
     pub leases: IntCounterVec,
     /// How long requests waited for a lease.
     pub lease_wait: Histogram,
@@ -44,7 +44,7 @@ impl UsageStoreMetrics {
                 "usage_leases_total",
                 "Leases of customers asked for or given back.",
                 "reason",
-                &["missing", "renewal", "return"],
+                &["missing", "renewal", "return", "recovery"],
             ),
             lease_wait: to.histogram("usage_lease_wait_seconds", "How long requests waited for a lease.", BUCKETS),
             leased: to.int_gauge("usage_customers_leased", "Customers that may hold a lease now."),
