@@ -109,8 +109,9 @@ pub struct QuotaGrant {
 
 impl Account {
     /// An account whose quota was used before: what a store on disk has read.
-    pub fn restored(window_start: i64, used: u64) -> Self {
-        Self { window: window_start, used, ..Self::default() }
+    /// `before` is the window before that one and its count.
+    pub fn restored(window_start: i64, used: u64, before: Option<(i64, u64)>) -> Self {
+        Self { window: window_start, used, before, ..Self::default() }
     }
 
     /// Another store says that so much of a window is used.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use tollgate_engine::meter::Account;
 
 use super::Customer;
 use super::meters::MAX_CUSTOMERS;
@@ -102,11 +103,13 @@ impl Journal {
         Ok(())
     }
 
-    /// The latest window of a customer and what is used of it.
-    pub(super) fn latest(&self, customer: &Customer) -> Option<(i64, u64)> {
+    /// What a customer used of the latest window.
+    pub(super) fn latest(&self, customer: &Customer) -> Option<Account> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, used) = state.days.get(customer)?.last_key_value()?;
-        Some((used.window, used.used))
+        let mut windows = state.days.get(customer)?.values().rev();
+        let Used { window, used } = *windows.next()?;
+        let before = windows.find(|before| before.window != window).map(|before| (before.window, before.used));
+        Some(Account::restored(window, used, before))
     }
 }
 
@@ -114,7 +117,8 @@ fn read(days: &mut HashMap<Customer, BTreeMap<i64, Used>>, line: &Line<'_>) {
     let customer = Customer { plan: (&*line.plan).into(), who: (&*line.key).into(), route: "".into() };
     let of_customer = days.entry(customer).or_default();
     of_customer.insert(line.day, Used { window: line.window, used: line.used });
-    of_customer.retain(|day, _| *day > line.day - DAYS_KEPT);
+    // Days behind this one were written by a clock that was ahead; what was used on them is in this line.
+    of_customer.retain(|day, _| *day > line.day - DAYS_KEPT && *day <= line.day);
 }
 
 /// Drops who used nothing for [`DAYS_KEPT`] before the newest day that anybody used anything.
@@ -150,6 +154,10 @@ mod tests {
         Customer { plan: "a/gold".into(), who: name.into(), route: "".into() }
     }
 
+    fn latest(journal: &Journal, name: &str) -> Option<(i64, u64)> {
+        journal.latest(&customer(name)).map(|account| account.quota())
+    }
+
     #[test]
     fn a_journal_remembers_and_a_torn_line_says_nothing() {
         let directory = tempfile::tempdir().unwrap();
@@ -163,9 +171,9 @@ mod tests {
         text.extend_from_slice(br#"{"plan":"a/gold","key":"a/alice","window":0,"used":9"#);
         fs::write(&path, text).unwrap();
         let journal = Journal::open(directory.path()).unwrap();
-        assert_eq!(journal.latest(&customer("a/alice")), Some((0, 9)));
-        assert_eq!(journal.latest(&customer("a/bob")), Some((0, 1)));
-        assert_eq!(journal.latest(&customer("a/carol")), None);
+        assert_eq!(latest(&journal, "a/alice"), Some((0, 9)));
+        assert_eq!(latest(&journal, "a/bob"), Some((0, 1)));
+        assert_eq!(latest(&journal, "a/carol"), None);
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2, "what is superseded is gone");
     }
 
@@ -177,12 +185,12 @@ mod tests {
         journal.write(&customer("a/alice"), 0, 5, 89 * DAY).unwrap();
         drop(journal);
         let journal = Journal::open(directory.path()).unwrap();
-        assert_eq!(journal.latest(&customer("a/gone")), Some((0, 5)));
+        assert_eq!(latest(&journal, "a/gone"), Some((0, 5)));
         journal.write(&customer("a/alice"), 0, 6, 90 * DAY).unwrap();
         drop(journal);
         let journal = Journal::open(directory.path()).unwrap();
-        assert_eq!(journal.latest(&customer("a/gone")), None);
-        assert_eq!(journal.latest(&customer("a/alice")), Some((0, 6)));
+        assert_eq!(latest(&journal, "a/gone"), None);
+        assert_eq!(latest(&journal, "a/alice"), Some((0, 6)));
     }
 
     #[test]

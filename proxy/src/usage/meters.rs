@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
@@ -420,9 +420,7 @@ impl UsageMeters {
         let customer = Customer { plan: named.plan.into(), who: named.who.into(), route: named.route.into() };
         let account = match &self.0.store {
             StoreKind::Memory | StoreKind::Shared(_) => Account::default(),
-            StoreKind::File(journal) => journal
-                .latest(&customer)
-                .map_or_else(Account::default, |(window, used)| Account::restored(window, used)),
+            StoreKind::File(journal) => journal.latest(&customer).unwrap_or_default(),
         };
         let state = Mutex::new(State { account, ..State::default() });
         let entry = Arc::new(Entry { customer, state, answered: Notify::new() });
@@ -432,6 +430,11 @@ impl UsageMeters {
 
     /// Gives back what is leased and writes it down: for an orderly end. What was not leased is not touched.
     pub fn settle(&self) {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.settle_at(i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    fn settle_at(&self, unix: i64) {
         let journal = match &self.0.store {
             StoreKind::Memory => return,
             StoreKind::Shared(shared) => return shared.settle(),
@@ -443,7 +446,7 @@ impl UsageMeters {
                 let (window, used) = state.account.quota();
                 let held = state.meter.held().quota;
                 if held > 0
-                    && let Err(error) = journal.write(&entry.customer, window, used.saturating_sub(held), window)
+                    && let Err(error) = journal.write(&entry.customer, window, used.saturating_sub(held), unix)
                 {
                     tracing::warn!(%error, "the unused part of a quota could not be given back");
                 }

@@ -59,6 +59,45 @@ fn quotas_that_only_memory_knows_are_kept_until_their_period_ends() {
     assert!(meters.is_empty());
 }
 
+/// Four requests a second, the last two of which share a lease that is given back in part; the period began days ago.
+#[test]
+fn an_orderly_end_gives_back_what_was_not_used_of_a_month() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || UsageMeters::new(StoreKind::in_directory(directory.path()).unwrap());
+    let mut plan = plan(None, Some(100));
+    plan.terms.quota = plan.terms.quota.map(|quota| Quota { period: Period::Month, ..quota });
+    let day = 20 * DAY;
+    let meters = open();
+    for request in 0..43 {
+        assert_eq!(admit(&meters, &plan, "alice", at(day + request / 8)), Decision::Admit);
+    }
+    meters.settle_at(day + 6);
+    let meters = open();
+    let passed = (0..100).filter(|_| admit(&meters, &plan, "alice", at(day + 7)) == Decision::Admit).count();
+    assert_eq!(passed, 57);
+}
+
+/// The clock was a day ahead, the process ended, and started with the right clock: today's count is what was used today, under whichever date.
+#[test]
+fn a_file_written_by_a_clock_that_was_ahead() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || UsageMeters::new(StoreKind::in_directory(directory.path()).unwrap());
+    let plan = plan(None, Some(10));
+    let pass = |meters: &UsageMeters, times: usize, now: Moment| {
+        (0..times).filter(|_| admit(meters, &plan, "alice", now) == Decision::Admit).count()
+    };
+    let (today, tomorrow) = (at(20 * DAY), at(21 * DAY));
+    let meters = open();
+    assert_eq!((pass(&meters, 4, today), pass(&meters, 3, tomorrow)), (4, 3));
+    meters.settle_at(tomorrow.unix);
+    let meters = open();
+    assert_eq!(pass(&meters, 1, today), 1);
+    meters.settle_at(today.unix);
+    // And once more, with what was written then.
+    assert_eq!(pass(&open(), 9, today), 2);
+    assert_eq!(pass(&open(), 19, tomorrow), 10);
+}
+
 #[test]
 fn quotas_in_a_file_are_read_again() {
     let directory = tempfile::tempdir().unwrap();
