@@ -91,7 +91,7 @@ pub struct ImportArgs {
     #[arg(long)]
     pub name: Option<String>,
     /// Namespace of the objects
-    #[arg(long, short)]
+    #[arg(long, short, value_parser = object_name)]
     pub namespace: Option<String>,
     /// Adds a Stage of this name, e.g. '$default' or prod; documents describe none
     #[arg(long, value_name = "NAME")]
@@ -130,10 +130,10 @@ pub struct KeysImportArgs {
     #[arg(value_name = "FILE.csv")]
     pub file: PathBuf,
     /// Namespace of the objects
-    #[arg(long, short)]
+    #[arg(long, short, value_parser = object_name)]
     pub namespace: Option<String>,
     /// Name of the Secrets that the values go into; a number is added
-    #[arg(long, value_name = "NAME", default_value = "imported-api-keys")]
+    #[arg(long, value_name = "NAME", default_value = "imported-api-keys", value_parser = object_name)]
     pub secret: String,
     /// Which UsagePlan stands for an id of UsagePlanIds; repeatable. Without it, the id is taken for the name
     #[arg(long = "plan", value_name = "ID=NAME", value_parser = plan_name)]
@@ -180,7 +180,26 @@ pub enum UsageForm {
 
 fn plan_name(text: &str) -> Result<(String, String), String> {
     let (id, name) = text.split_once('=').ok_or("write ID=NAME")?;
-    Ok((id.to_owned(), name.to_owned()))
+    Ok((id.to_owned(), object_name(name)?))
+}
+
+fn object_name(text: &str) -> Result<String, String> {
+    if !is_object_name(text) {
+        return Err(format!(
+            "{text:?} is no name of an object: use lower-case letters, digits, - and ., with a letter or digit first and last"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// As the schema wants names.
+pub(crate) fn is_object_name(text: &str) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let bytes = text.as_bytes();
+    bytes.len() <= 253
+        && edge(bytes.first())
+        && edge(bytes.last())
+        && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(byte))
 }
 
 /// What to do with a base path.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use tollgate_engine::meter::digest;
 
 use self::csv::Record;
-use crate::args::KeysImportArgs;
+use crate::args::{KeysImportArgs, is_object_name};
 use crate::openapi::{self, Outcome};
 use crate::report;
 
@@ -287,16 +287,6 @@ fn slug(name: &str) -> String {
     }
     slug.truncate(slug.trim_end_matches('-').len());
     slug
-}
-
-/// As the schema wants names of plans.
-fn is_object_name(text: &str) -> bool {
-    let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    let bytes = text.as_bytes();
-    bytes.len() <= 253
-        && edge(bytes.first())
-        && edge(bytes.last())
-        && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(byte))
 }
 
 #[cfg(test)]

@@ -47,7 +47,10 @@ pub fn run(args: &UsageArgs) -> Outcome {
             Err(message) => return Outcome::failed(format!("error: {message}\n")),
         },
     };
-    match plan(&text).and_then(|plan| usage(&plan, args.key.as_deref(), args.from, args.to)) {
+    match plan(&text)
+        .and_then(|plan| named(plan, args))
+        .and_then(|plan| usage(&plan, args.key.as_deref(), args.from, args.to))
+    {
         Ok(usage) => {
             let text = match args.output {
                 UsageForm::Json => format!("{:#}\n", usage.json()),
@@ -88,6 +91,19 @@ fn plan(text: &str) -> Result<UsagePlan, String> {
         ));
     }
     serde_json::from_value(value).map_err(|error| format!("it is no UsagePlan of this version: {error}"))
+}
+
+/// A file may be of another plan than was meant, and bills are made of what is printed.
+fn named(plan: UsagePlan, args: &UsageArgs) -> Result<UsagePlan, String> {
+    let name = plan.metadata.name.as_deref().unwrap_or_default();
+    let namespace = plan.metadata.namespace.as_deref().unwrap_or_default();
+    if name != args.plan || args.namespace.as_deref().is_some_and(|wanted| wanted != namespace) {
+        let wanted = args.namespace.iter().map(|namespace| format!("{namespace}/")).collect::<String>() + &args.plan;
+        return Err(format!(
+            "it is of UsagePlan {namespace}/{name}, not {wanted}: name that plan, or give another file"
+        ));
+    }
+    Ok(plan)
 }
 
 /// The days of a plan between two dates; by default all that are known.
@@ -197,6 +213,20 @@ mod tests {
             usage(&gold(), None, date("2026-11-21"), date("2026-11-22")).expect("usage").csv(),
             "date,key,used,remaining\n2026-11-21,alice,25,60\n2026-11-22,alice,0,60\n2026-11-21,\"claim:a,b\",5,95\n2026-11-22,\"claim:a,b\",0,95\n"
         );
+    }
+
+    #[test]
+    fn a_file_of_another_plan_is_not_taken_for_it() {
+        let said = |namespace: Option<&str>, plan: &str| {
+            let (plan, namespace) = (plan.to_owned(), namespace.map(str::to_owned));
+            let args =
+                UsageArgs { plan, namespace, key: None, from: None, to: None, output: UsageForm::Json, file: None };
+            named(gold(), &args).map(drop)
+        };
+        assert_eq!([said(None, "gold"), said(Some("shop"), "gold")], [Ok(()), Ok(())]);
+        let other = "it is of UsagePlan shop/gold, not silver: name that plan, or give another file";
+        assert_eq!(said(None, "silver"), Err(other.to_owned()));
+        assert!(said(Some("stall"), "gold").is_err_and(|message| message.contains("not stall/gold")));
     }
 
     /// Proves R-PLAN-12.

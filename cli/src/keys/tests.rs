@@ -95,6 +95,22 @@ fn names_of_objects_are_told_apart_by_value() {
     assert_eq!(names, expected);
 }
 
+/// What kubectl would refuse in every object is told at once.
+#[test]
+fn names_of_objects_are_checked() {
+    use clap::Parser as _;
+    let parsed = |arguments: [&str; 2]| {
+        let all = ["tollgate", "keys", "import", "-"].into_iter().chain(arguments);
+        crate::args::Args::try_parse_from(all).map(drop).map_err(|error| error.to_string())
+    };
+    for good in [["--namespace", "shop"], ["--secret", "my.keys"], ["--plan", "a1B2=gold"]] {
+        assert_eq!(parsed(good), Ok(()), "{good:?}");
+    }
+    for wrong in [["--namespace", "Shop"], ["--secret", "my_keys"], ["--plan", "a1B2=Gold_1"], ["--plan", "a1B2="]] {
+        assert!(parsed(wrong).is_err_and(|message| message.contains("is no name of an object")), "{wrong:?}");
+    }
+}
+
 #[test]
 fn plans_can_be_named() {
     let options = Options { plans: BTreeMap::from([("a1B2".into(), "gold".into())]), ..options() };
