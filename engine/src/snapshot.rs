@@ -384,7 +384,7 @@ impl Authorization {
 
 /// What answers a route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase")]
+#[serde(remote = "Self", tag = "type", rename_all = "camelCase")]
 pub enum RouteTarget {
     /// An integration of the deployment.
     Integration {
@@ -494,7 +494,7 @@ impl Integration {
 
 /// The kinds of backends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase")]
+#[serde(remote = "Self", tag = "type", rename_all = "camelCase")]
 pub enum Backend {
     /// Pods of an in-cluster service (private integration, section 3.6).
     Service(ServiceBackend),
