@@ -1,5 +1,7 @@
 //! Functions behind the invoke protocol (sections 3.2 to 3.4 of the spec), seen from outside.
 
+use std::sync::mpsc;
+
 use serde_json::{Value, json};
 use tollgate_testkit::{Api, Gateway, Reply, backend, function, invoked, raw_backend, unused_address};
 
@@ -311,16 +313,19 @@ fn a_function_that_is_too_slow_is_503() {
 /// Proves H-RES-21.
 #[test]
 fn functions_do_not_stream() {
-    let half = raw_backend(|_, mut client| {
-        let asked = client.until("\r\n\r\n").unwrap();
-        assert!(asked.starts_with("POST /2015-03-31/functions/function/invocations HTTP/1.1\r\n"), "{asked}");
+    // What a backend's thread asserts fails no test.
+    let (heard, asked) = mpsc::channel();
+    let half = raw_backend(move |_, mut client| {
+        heard.send(client.until("\r\n\r\n").unwrap()).unwrap();
         client.send(b"HTTP/1.1 200 OK\r\nx-amzn-requestid: 1\r\ntransfer-encoding: chunked\r\n\r\n5\r\n\"half\r\n");
         while !client.is_closed() {}
     });
     let mut slow = function(half, "2.0");
-    slow["timeout"] = json!(200);
+    slow["timeout"] = json!(1000);
     let reply = serving(&Api::new(&[("GET /half", slow)])).call("GET /half");
     assert_eq!((reply.status, reply.text()), (503, r#"{"message":"Service Unavailable"}"#));
+    let asked = asked.recv().unwrap();
+    assert!(asked.starts_with("POST /2015-03-31/functions/function/invocations HTTP/1.1\r\n"), "{asked}");
 }
 
 /// Proves H-HTTP-15, H-ERR-4.

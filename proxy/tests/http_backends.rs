@@ -262,7 +262,7 @@ fn a_slow_backend_is_503() {
         done.send(connection.is_closed()).unwrap();
     });
     let mut slow = at(silent, "/");
-    slow["timeout"] = json!(50);
+    slow["timeout"] = json!(500);
     let gateway = serving(&Api::new(&[("GET /slow", slow)]));
     assert_eq!(answer(&gateway.call("GET /slow")), UNAVAILABLE);
     assert!(wait.recv().unwrap(), "the connection is given up with its request");
