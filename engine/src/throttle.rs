@@ -10,6 +10,7 @@ mod meters;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::meter::Rate;
 use crate::snapshot::RouteSettings;
 
 pub use self::meters::{MeterKey, Meters};
@@ -54,6 +55,16 @@ impl Limit {
     /// Whether no request ever passes.
     pub fn refuses_all(&self) -> bool {
         self.interval == 0
+    }
+
+    /// The same limit as meters have it that proxies share.
+    #[expect(clippy::cast_precision_loss, reason = "an interval of more than 2^53 ticks is known to a part in 2^53")]
+    pub fn rate(&self) -> Rate {
+        if self.refuses_all() {
+            return Rate::new(0.0, 0);
+        }
+        let burst = u32::try_from(self.capacity / self.interval).unwrap_or(u32::MAX);
+        Rate::new(TICKS_PER_SECOND / self.interval as f64, burst)
     }
 }
 

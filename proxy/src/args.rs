@@ -82,13 +82,17 @@ pub struct Args {
     /// PEM file of the certificates to trust for rediss://, instead of the system's
     #[arg(long, env = "TOLLGATE_USAGE_STORE_CA", value_name = "FILE")]
     pub usage_store_ca: Option<PathBuf>,
+    /// Throttles of stages, of routes and of --account-throttle count over all proxies with this --usage-store. Without it each proxy has
+    /// them for itself
+    #[arg(long, env = "TOLLGATE_SHARED_THROTTLES")]
+    pub shared_throttles: bool,
     /// Base URL of an OpenTelemetry collector (OTLP over HTTP)
     #[arg(long, env = "TOLLGATE_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<Uri>,
     /// Share of the requests without a traceparent that get a span, 0 to 1
     #[arg(long, env = "TOLLGATE_TRACE_RATIO", value_name = "RATIO", default_value_t = 0.01)]
     pub trace_ratio: f64,
-    /// What all APIs of this proxy may do together, e.g. 10000:5000. No limit when absent, where AWS has these two
+    /// What all APIs of this proxy (with --shared-throttles: of all proxies) may do together, e.g. 10000:5000. No limit when absent, where AWS has these two
     #[arg(long, env = "TOLLGATE_ACCOUNT_THROTTLE", value_name = "RATE:BURST")]
     pub account_throttle: Option<AccountThrottle>,
     /// Expect a PROXY protocol header (v1 or v2) on every client connection. Only behind a load balancer that sends it: anybody else
@@ -178,6 +182,10 @@ impl Args {
             if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() {
                 problems.push(format!("--feed {url} is not a URL: write https://host:port"));
             }
+        }
+        if self.shared_throttles && self.usage_store.is_empty() {
+            problems
+                .push("--shared-throttles is set, but there is nowhere to share them: set --usage-store".to_owned());
         }
         if !(0.0..=1.0).contains(&self.trace_ratio) {
             problems.push(format!("--trace-ratio {} is not between 0 and 1", self.trace_ratio));

@@ -16,7 +16,7 @@ use crate::authorize::answers::Answers;
 use crate::domains::{Domains, ServedDomain};
 use crate::jwks::JwksEntry;
 use crate::upstream::Balancer;
-use crate::usage::Plans;
+use crate::usage::{Plans, SharedThrottle};
 
 type FxHashMap<K, V> = HashMap<K, V, FxBuildHasher>;
 
@@ -59,6 +59,8 @@ pub(crate) struct Served {
     pub(crate) targets: Vec<Target>,
     /// By the deployment's authorizer numbers.
     pub(crate) authorizers: Vec<AuthorizerHandle>,
+    /// By the deployment's route numbers, where proxies share throttles; else empty.
+    pub(crate) throttles: Vec<Option<SharedThrottle>>,
     /// Stands for this stage of this API in workers' counters.
     pub(crate) slot: Arc<Slot>,
 }
@@ -249,7 +251,13 @@ mod tests {
                 calls: Vec::new(),
                 policies: Vec::new(),
             };
-            Arc::new(Served { stage, targets: Vec::new(), authorizers: Vec::new(), slot: Arc::new(Slot(0)) })
+            Arc::new(Served {
+                stage,
+                targets: Vec::new(),
+                authorizers: Vec::new(),
+                throttles: Vec::new(),
+                slot: Arc::new(Slot(0)),
+            })
         };
         let mut named: Vec<&str> = stages.iter().copied().filter(|name| *name != "$default").collect();
         named.sort_unstable();

@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
+use tollgate_engine::deployment::Route;
 use tollgate_engine::grpc;
 use tollgate_engine::reject::Reject;
 use tollgate_engine::request_id::RequestId;
@@ -29,6 +30,7 @@ use crate::body::{ClientBody, InFlight, ReplyBody};
 use crate::client_io::Connection;
 use crate::gateway::Gateway;
 use crate::record::Record;
+use crate::usage::Moment;
 use crate::worker::Worker;
 
 pub(crate) use self::domain::OnDomain;
@@ -48,6 +50,14 @@ struct Arrived {
     heard: locate::Heard,
 }
 
+impl Arrived {
+    /// When it began, as meters want it.
+    fn moment(&self, worker: &Worker) -> Moment {
+        let unix = i64::try_from(self.received_ms / 1000).unwrap_or(i64::MAX);
+        Moment { us: worker.clock.microseconds(self.started), unix }
+    }
+}
+
 /// Why a request does not reach its integration, or has no answer from it. A name, not a truth value: an answer is not a failure.
 enum Stop {
     /// The gateway refuses, in the words of H-ERR-2.
@@ -55,9 +65,9 @@ enum Stop {
         reject: Reject,
         /// `www-authenticate` of 401 and 403.
         challenge: Option<HeaderValue>,
+        /// The route needs an API key, and answers as the method of a REST API does: with `x-amzn-ErrorType`.
+        metered: bool,
     },
-    /// The same on a route that needs an API key, which answers as the method of a REST API does: with `x-amzn-ErrorType`.
-    Metered(Reject),
     /// The gateway answers by itself: a preflight (H-CORS-6), or `OPTIONS` with CORS on and no route (H-CORS-8).
     NoContent {
         /// Preflight headers belong to it; else none at all.
@@ -65,9 +75,16 @@ enum Stop {
     },
 }
 
+impl Stop {
+    /// Of a route that may need an API key.
+    fn of_route(reject: Reject, route: &Route) -> Self {
+        Self::Reject { reject, challenge: None, metered: route.api_key_required }
+    }
+}
+
 impl From<Reject> for Stop {
     fn from(reject: Reject) -> Self {
-        Self::Reject { reject, challenge: None }
+        Self::Reject { reject, challenge: None, metered: false }
     }
 }
 
@@ -139,9 +156,7 @@ async fn steps(
     record: &mut Record,
 ) -> Result<integrate::Reply, Stop> {
     let matched = admit::route(served, path, &arrived, record)?;
-    // Throttling comes before authorization, so that nobody makes us verify signatures without limit.
-    let admitted = admit::throttle(matched, worker, arrived.started)?;
-    let caller = admit::authorize(admitted, gateway, worker, &mut arrived, record).await?;
+    let caller = admit::caller(matched, gateway, worker, &mut arrived, record).await?;
     // A preflight carries no credentials; with an authorizer on its route it is refused before it comes here (H-CORS-7).
     let caller = admit::answer_preflight(caller, &arrived)?;
     // Only now is known whose request it is (R-PIPE-1, step 9).

@@ -27,7 +27,7 @@ use crate::jwks::Jwks;
 use crate::tls::{ClientConfigs, DomainConfigs};
 use crate::units::{Held, Publisher, UnitSet};
 use crate::upstream::Endpoints;
-use crate::usage::PlansState;
+use crate::usage::{PlansState, SharedThrottle, UsageMeters};
 use crate::worker::Command;
 use links::{LinkUse, Links};
 
@@ -47,6 +47,8 @@ pub(crate) struct Publication {
     account_id: String,
     account: AccountLimit,
     meters: Meters,
+    /// Where throttles are shared, if they are.
+    shared: Option<UsageMeters>,
     jwks: Jwks,
     tls: TlsConfigs,
     checks: HealthChecks,
@@ -89,10 +91,10 @@ struct CompiledStage {
 }
 
 impl Publication {
-    /// `account_id` is the account that principals belong to.
+    /// `account_id` is the account that principals belong to; `shared` is where proxies share throttles, if they do.
     pub(crate) fn new(
         (base_domain, account_id): (String, String),
-        account: AccountLimit,
+        (account, shared): (AccountLimit, Option<UsageMeters>),
         jwks: Jwks,
         tls: TlsConfigs,
         checks: HealthChecks,
@@ -101,7 +103,7 @@ impl Publication {
     ) -> Self {
         let state = Mutex::default();
         let (meters, endpoints) = (Meters::new(), Endpoints::default());
-        Self { base_domain, account_id, account, meters, jwks, tls, checks, endpoints, workers, epoch, state }
+        Self { base_domain, account_id, account, meters, shared, jwks, tls, checks, endpoints, workers, epoch, state }
     }
 
     fn now_ns(&self) -> u64 {
@@ -246,8 +248,18 @@ impl Publication {
                 },
             });
         }
-        let served = Arc::new(Served { stage, targets, authorizers, slot: state.stage_slots.slot(id) });
+        let throttles = self.throttles(&stage);
+        let served = Arc::new(Served { stage, targets, authorizers, throttles, slot: state.stage_slots.slot(id) });
         CompiledStage { held: Arc::clone(held), served, problems }
+    }
+
+    /// Found by stable names, so that they outlive the configuration as local buckets do (promise P6).
+    fn throttles(&self, stage: &Stage) -> Vec<Option<SharedThrottle>> {
+        let Some(meters) = &self.shared else { return Vec::new() };
+        let scope = format!("{}/{}", stage.api.api_id, stage.stage_name);
+        let routes = stage.deployment.iter().flat_map(|deployment| &deployment.routes);
+        let each = routes.zip(&stage.policies);
+        each.map(|(route, policy)| meters.throttle(&scope, &route.key_text, &policy.throttle.as_ref()?.0)).collect()
     }
 
     fn target(

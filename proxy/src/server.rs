@@ -101,6 +101,9 @@ impl Server {
             return Err(StartError::NoListener);
         }
         let account = settings.account.rate.is_finite().then(|| Arc::new((settings.account.limit(), Bucket::new())));
+        let shared = settings.share_throttles.then(|| services.usage.clone());
+        let limit = account.as_deref().map(|(limit, _)| limit);
+        let shared_account = shared.as_ref().zip(limit).and_then(|(usage, limit)| usage.throttle("", "account", limit));
         let mut commands = Vec::new();
         let mut threads = Vec::new();
         for number in 0..settings.workers.get() {
@@ -112,6 +115,7 @@ impl Server {
                 commands: receiver,
                 services: services.clone(),
                 account: account.clone(),
+                shared_account: shared_account.clone(),
                 epoch,
             };
             let thread = std::thread::Builder::new().name(format!("worker-{number}"));
@@ -124,7 +128,7 @@ impl Server {
         };
         let publication = Publication::new(
             (settings.base_domain.clone(), settings.account_id.clone()),
-            settings.account,
+            (settings.account, shared),
             services.jwks.clone(),
             tls,
             services.checks.clone(),

@@ -26,6 +26,8 @@ pub struct Settings {
     pub region: String,
     /// What all APIs of this proxy may do together, and what no stage may exceed (H-THR-3); [`UNLIMITED`]: only stages and routes limit.
     pub account: AccountLimit,
+    /// Throttles of the account, of stages and of routes count over all proxies with the same store of usage plans, if there is one.
+    pub share_throttles: bool,
     /// The connection tier's bounds.
     pub limits: ConnectionLimits,
     /// Expect a PROXY protocol header (v1 or v2) on every client connection. Off by default: a client could forge it.

@@ -14,6 +14,6 @@ mod valkey;
 
 pub use connect::{StoreSettings, Topology};
 pub use meters::{Customer, StoreKind, UsageMeters};
-pub(crate) use meters::{Decision, Moment};
+pub(crate) use meters::{Decision, Moment, SharedThrottle};
 pub(crate) use plans::{CompiledPlan, Plans, PlansState};
 pub use valkey::{Shared, StoreService, shared};

@@ -24,7 +24,7 @@ use crate::server::Services;
 use crate::settings::Settings;
 use crate::spans::WorkerSpans;
 use crate::upstream::{Connector, Upstreams};
-use crate::usage::{Moment, UsageMeters};
+use crate::usage::{Moment, SharedThrottle, UsageMeters};
 use crate::view::Views;
 
 /// What a worker is told from outside.
@@ -48,6 +48,26 @@ impl std::ops::Deref for Current {
     }
 }
 
+/// What limits the requests of a route, or all requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Throttle<'a> {
+    None,
+    /// Of this proxy alone.
+    Own(&'a Limit, &'a Bucket),
+    /// Of all proxies.
+    Shared(&'a SharedThrottle),
+}
+
+impl Throttle<'_> {
+    fn give_back(self) {
+        match self {
+            Self::None => {}
+            Self::Own(limit, bucket) => bucket.give_back(limit),
+            Self::Shared(throttle) => throttle.give_back(),
+        }
+    }
+}
+
 /// What all requests of a worker share. Nothing in it is seen by another thread.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -62,6 +82,8 @@ pub(crate) struct Worker {
     pub(crate) usage: UsageMeters,
     /// The bucket of all APIs together, if there is one.
     account: Option<Arc<(Limit, Bucket)>>,
+    /// The same where proxies share it; then it counts alone.
+    shared_account: Option<SharedThrottle>,
     pub(crate) clock: Clock,
     pub(crate) deadlines: Deadlines,
     random: RefCell<fastrand::Rng>,
@@ -100,6 +122,40 @@ impl Worker {
         }
         if let Some((limit, bucket)) = self.account.as_deref() {
             bucket.give_back(limit);
+        }
+    }
+
+    /// [`Self::take`] where proxies share throttles.
+    pub(crate) async fn take_shared(&self, route: Throttle<'_>, now: Moment) -> bool {
+        if !self.take_one(route, now).await {
+            return false;
+        }
+        let passes = self.take_one(self.account(), now).await;
+        if !passes {
+            route.give_back();
+        }
+        passes
+    }
+
+    /// [`Self::give_back`] where proxies share throttles.
+    pub(crate) fn give_back_shared(&self, route: Throttle<'_>) {
+        route.give_back();
+        self.account().give_back();
+    }
+
+    async fn take_one(&self, throttle: Throttle<'_>, now: Moment) -> bool {
+        match throttle {
+            Throttle::None => true,
+            Throttle::Own(limit, bucket) => bucket.take(limit, self.clock.nanoseconds(Instant::now())),
+            Throttle::Shared(throttle) => self.usage.take(throttle, now).await,
+        }
+    }
+
+    fn account(&self) -> Throttle<'_> {
+        match (&self.shared_account, self.account.as_deref()) {
+            (Some(account), _) => Throttle::Shared(account),
+            (None, Some((limit, bucket))) => Throttle::Own(limit, bucket),
+            (None, None) => Throttle::None,
         }
     }
 
@@ -175,6 +231,7 @@ pub(crate) struct Start {
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) services: Services,
     pub(crate) account: Option<Arc<(Limit, Bucket)>>,
+    pub(crate) shared_account: Option<SharedThrottle>,
     pub(crate) epoch: Instant,
 }
 
@@ -186,7 +243,7 @@ pub(crate) fn run(start: Start) -> std::io::Result<()> {
 }
 
 async fn work(start: Start) -> std::io::Result<()> {
-    let Start { settings, listeners, mut commands, services, account, epoch } = start;
+    let Start { settings, listeners, mut commands, services, account, shared_account, epoch } = start;
     let wait = settings.wait_for_configuration;
     let metrics = Rc::new(services.metrics.worker());
     let connector = Connector::from_system(settings.hosts.clone());
@@ -200,6 +257,7 @@ async fn work(start: Start) -> std::io::Result<()> {
         tokens: TokenCaches::default(),
         usage: services.usage.clone(),
         account,
+        shared_account,
         clock: Clock::new(epoch),
         deadlines: Deadlines::default(),
         random: RefCell::new(fastrand::Rng::new()),

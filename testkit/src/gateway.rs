@@ -154,6 +154,7 @@ pub fn settings() -> Settings {
         account_id: "000000000000".to_owned(),
         region: "local".to_owned(),
         account: UNLIMITED,
+        share_throttles: false,
         limits: ConnectionLimits::default(),
         proxy_protocol: false,
         trusted_hops: 0,

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tollgate_proxy::metrics::Metrics;
+use tollgate_proxy::settings::Settings;
 use tollgate_proxy::usage::{StoreKind, StoreSettings, Topology, shared};
 
 use crate::api::{Api, http};
@@ -26,11 +27,16 @@ pub struct Metered {
 impl Metered {
     /// Serves at once, whether the store is there or not.
     pub fn start(settings: StoreSettings, api: &Api) -> Self {
+        Self::with(settings, api, |_| {})
+    }
+
+    /// The same with other settings.
+    pub fn with(settings: StoreSettings, api: &Api, change: impl FnOnce(&mut Settings)) -> Self {
         let metrics = Metrics::new();
         let (store, service) = shared(settings, &metrics);
         let task = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         task.spawn(service.run());
-        let mut gateway = Gateway::with_store(StoreKind::Shared(store), |_| {});
+        let mut gateway = Gateway::with_store(StoreKind::Shared(store), change);
         gateway.publish(&api.units());
         Self { gateway, metrics, _task: task }
     }

@@ -26,6 +26,7 @@ const EVERYTHING: &[&str] = &[
     "imagePullSecrets={registry}",
     "crds.keep=false",
     "usageStore.passwordSecret.name=store",
+    "usageStore.sharedThrottles=true",
     "usageStore.valkey.appendfsync=everysec",
     "usageStore.valkey.persistence.storageClass=fast",
     "usageStore.valkey.from[0].podSelector.matchLabels.app=backup",
@@ -60,6 +61,9 @@ pub(crate) fn tests(shared: &Arc<Shared>) -> Vec<Trial> {
 }
 
 async fn refusals(_: &Shared) -> Result<()> {
+    let without_a_store = chart::render("refused", &["usageStore.mode=none", "usageStore.sharedThrottles=true"]);
+    let text = without_a_store.err().context("shared throttles were taken without a store")?.to_string();
+    ensure!(text.contains("usageStore.sharedThrottles needs a store"), "{text}");
     for wrong in [
         "proxy.servce.type=NodePort",
         "accountId=12",

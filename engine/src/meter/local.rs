@@ -1,7 +1,7 @@
 //! What one proxy holds of an account.
 
 use super::account::{Life, STEP_S};
-use super::{Ask, Grant, Period, QuotaAsk, RateAsk, Terms, Window};
+use super::{Ask, Grant, Period, QuotaAsk, Rate, RateAsk, Terms, Window};
 
 /// Demand is reckoned over at least this long.
 const RECKONED_US: f64 = 1e6;
@@ -13,7 +13,8 @@ pub struct Batching {
     pub tokens_us: f64,
     /// A lease of quota is for about this long: what a crash can lose.
     pub quota_us: f64,
-    /// After the store had no quota left, it is asked again after this long, since others may have returned some.
+    /// After the store had no quota or no token left, it is asked again after this long at the latest, since others may have returned some.
+    /// 0: others do not exist.
     pub dry_us: f64,
 }
 
@@ -143,6 +144,11 @@ impl Meter {
         self.count = self.count.saturating_sub(1);
     }
 
+    /// The same some time later, of a token: the bucket may have filled up meanwhile.
+    pub fn undo_later(&mut self, rate: &Rate) {
+        self.ready = self.ready.saturating_add(1).min(rate.burst().max(self.ready));
+    }
+
     /// What to ask the store for. Tokens and quota are asked for together; what is there already is not asked for again.
     pub fn ask(&mut self, terms: &Terms, batching: &Batching, now_us: f64, unix_seconds: i64) -> Ask {
         self.reckon(now_us);
@@ -200,6 +206,9 @@ impl Meter {
                 self.later = Coming { tokens: grant.coming, at_us, interval_us: ask.rate.interval_us() };
             } else {
                 self.coming = grant.coming;
+                // Others may give tokens back before the next one comes.
+                let returned = grant.coming == 0 && batching.dry_us > 0.0;
+                let at_us = if returned { at_us.min(now_us + batching.dry_us) } else { at_us };
                 // Who came before this answer and is decided after it must not take "now" for "later".
                 self.next_at_us = if grant.next_in_us > 0.0 { at_us } else { 0.0 };
                 self.interval_us = ask.rate.interval_us();

@@ -48,6 +48,42 @@ fn request(
     }
 }
 
+/// However late a token comes back, no more than a full bucket passes at once.
+#[test]
+fn a_token_that_comes_back_late_does_not_overfill_the_bucket() {
+    let (mut meter, mut account, terms) = (Meter::default(), Account::default(), rate(1.0, 2));
+    let all_at_once = Batching { tokens_us: 3.0 * SECOND, ..LEASES };
+    let mut at = |meter: &mut Meter, seconds: f64| {
+        request(meter, &mut account, &terms, &all_at_once, SECOND * seconds, 0) == Outcome::Admit
+    };
+    assert!(at(&mut meter, 10.0) && at(&mut meter, 10.0));
+    // Meanwhile the bucket fills up again.
+    assert!(at(&mut meter, 14.0));
+    meter.undo_later(&Rate::new(1.0, 2));
+    meter.undo_later(&Rate::new(1.0, 2));
+    meter.undo_later(&Rate::new(1.0, 2));
+    assert!(meter.ready() <= 2, "{}", meter.ready());
+}
+
+/// Who found nothing hears of what others give back within a second, however slowly tokens come.
+#[test]
+fn tokens_that_others_give_back_are_found() {
+    let (mut account, terms) = (Account::default(), rate(0.001, 4));
+    let (mut holds, mut waits) = (Meter::default(), Meter::default());
+    let at = |meter: &mut Meter, account: &mut Account, seconds: f64| {
+        request(meter, account, &terms, &LEASES, SECOND * seconds, 0)
+    };
+    for _ in 0..3 {
+        assert_eq!(at(&mut holds, &mut account, 10.0), Outcome::Admit);
+    }
+    assert_eq!(holds.held().tokens, 1, "it leased for a growing demand");
+    assert_eq!(at(&mut waits, &mut account, 10.0), Outcome::Throttled);
+    let back = holds.give_back(&terms, 0);
+    account.serve(&back, 10.1 * SECOND, 0);
+    assert_eq!(at(&mut waits, &mut account, 10.5), Outcome::Throttled);
+    assert_eq!(at(&mut waits, &mut account, 11.0), Outcome::Admit);
+}
+
 /// Proves R-THR-1, R-PLAN-6.
 #[test]
 fn a_bucket_lets_its_burst_through_and_then_its_rate() {

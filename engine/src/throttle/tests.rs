@@ -246,3 +246,12 @@ proptest! {
         prop_assert!(!bucket.take(&Limit::REFUSE_ALL, 2 * SECOND));
     }
 }
+
+#[test]
+fn a_limit_says_what_it_was_made_of() {
+    for (per_second, burst) in [(0.5, 1), (3.0, 7), (10_000.0, 5_000)] {
+        let rate = Limit::new(per_second, burst).rate();
+        assert!((rate.interval_us() * per_second / 1e6 - 1.0).abs() < 1e-6 && rate.burst() == burst, "{rate:?}");
+    }
+    assert!(Limit::REFUSE_ALL.rate().refuses_all());
+}

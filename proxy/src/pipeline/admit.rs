@@ -1,5 +1,6 @@
 //! Whether a request may go on: route, throttle, authorizer, preflight (H-FLOW-1, steps 6 to 9).
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tollgate_engine::cors;
@@ -8,6 +9,7 @@ use tollgate_engine::jwt::{JwtPolicy, SCOPE_MISSING, scope_challenge};
 use tollgate_engine::percent::decode_path;
 use tollgate_engine::reject::Reject;
 use tollgate_engine::route::Method;
+use tollgate_engine::throttle::{Bucket, Limit};
 
 use super::locate::StagePath;
 use super::{Arrived, Stop, custom, iam};
@@ -15,7 +17,8 @@ use crate::authorize;
 use crate::gateway::{AuthorizerHandle, Gateway, Served, TokenHandle};
 use crate::metrics::Counter;
 use crate::record::{Caller, Record};
-use crate::worker::Worker;
+use crate::usage::Moment;
+use crate::worker::{Throttle, Worker};
 
 /// A request whose route is known.
 pub(super) struct Matched<'s> {
@@ -28,6 +31,25 @@ pub(super) struct Matched<'s> {
 impl<'s> Matched<'s> {
     pub(super) fn route(&self) -> &'s Route {
         &self.deployment.routes[self.number]
+    }
+
+    /// The bucket of the route in this proxy.
+    fn own_throttle(&self) -> Option<&'s (Limit, Arc<Bucket>)> {
+        self.served.stage.policies[self.number].throttle.as_ref()
+    }
+
+    /// Whether proxies share throttles.
+    fn shares_throttles(&self) -> bool {
+        !self.served.throttles.is_empty()
+    }
+
+    /// What limits the route then.
+    fn shared_throttle(&self) -> Throttle<'s> {
+        match (self.served.throttles.get(self.number), self.own_throttle()) {
+            (Some(Some(throttle)), _) => Throttle::Shared(throttle),
+            (_, Some((limit, bucket))) => Throttle::Own(limit, bucket),
+            (_, None) => Throttle::None,
+        }
     }
 }
 
@@ -68,18 +90,54 @@ pub(super) fn route<'s>(
     Err(Reject::NotFound.into())
 }
 
+/// Lets a caller come to the route. Throttling is before authorization, so that nobody makes us verify signatures without limit.
+pub(super) async fn caller<'s>(
+    matched: Matched<'s>,
+    gateway: &Gateway,
+    worker: &Worker,
+    arrived: &mut Arrived,
+    record: &mut Record,
+) -> Result<Authorized<'s>, Stop> {
+    let admitted = if matched.shares_throttles() {
+        // In a box, so that the future of other requests stays small.
+        Box::pin(shared_throttle(matched, worker, arrived.moment(worker))).await?
+    } else {
+        throttle(matched, worker, arrived.started)?
+    };
+    authorize(admitted, gateway, worker, arrived, record).await
+}
+
 /// Takes a token from the route's bucket, and from the account's if there is one.
-pub(super) fn throttle<'s>(matched: Matched<'s>, worker: &Worker, now: Instant) -> Result<Admitted<'s>, Stop> {
-    if !worker.take(matched.served.stage.policies[matched.number].throttle.as_ref(), now) {
-        worker.metrics.count(Counter::Throttled);
-        let reject = Reject::TooManyRequests;
-        return Err(if matched.route().api_key_required { Stop::Metered(reject) } else { reject.into() });
+fn throttle<'s>(matched: Matched<'s>, worker: &Worker, now: Instant) -> Result<Admitted<'s>, Stop> {
+    let passes = worker.take(matched.own_throttle(), now);
+    admitted(matched, passes, worker)
+}
+
+/// The same where proxies share throttles; the store may have to be waited for.
+async fn shared_throttle<'s>(matched: Matched<'s>, worker: &Worker, now: Moment) -> Result<Admitted<'s>, Stop> {
+    let passes = worker.take_shared(matched.shared_throttle(), now).await;
+    admitted(matched, passes, worker)
+}
+
+fn admitted<'s>(matched: Matched<'s>, passes: bool, worker: &Worker) -> Result<Admitted<'s>, Stop> {
+    if passes {
+        return Ok(Admitted(matched));
     }
-    Ok(Admitted(matched))
+    worker.metrics.count(Counter::Throttled);
+    Err(Stop::of_route(Reject::TooManyRequests, matched.route()))
+}
+
+/// Puts back what [`throttle`] took, for a request that is refused for another reason.
+pub(super) fn give_back(matched: &Matched<'_>, worker: &Worker) {
+    if matched.shares_throttles() {
+        worker.give_back_shared(matched.shared_throttle());
+    } else {
+        worker.give_back(matched.own_throttle());
+    }
 }
 
 /// Asks the route's authorizer.
-pub(super) async fn authorize<'s>(
+async fn authorize<'s>(
     admitted: Admitted<'s>,
     gateway: &Gateway,
     worker: &Worker,
@@ -132,14 +190,22 @@ async fn bearer(
         Ok(verified) => verified,
         Err(error) => {
             record.authorizer_error = Some(error.authorizer_error().into());
-            return Err(Stop::Reject { reject: Reject::Unauthorized, challenge: Some(error.challenge(scopes)) });
+            return Err(Stop::Reject {
+                reject: Reject::Unauthorized,
+                challenge: Some(error.challenge(scopes)),
+                metered: false,
+            });
         }
     };
     let allowed = scopes.is_empty() || verified.allows(scopes);
     record.caller = Some(Caller::Token { verified, route_has_scopes: !scopes.is_empty() });
     if !allowed {
         record.authorizer_error = Some(SCOPE_MISSING.into());
-        return Err(Stop::Reject { reject: Reject::ScopeMissing, challenge: Some(scope_challenge(scopes)) });
+        return Err(Stop::Reject {
+            reject: Reject::ScopeMissing,
+            challenge: Some(scope_challenge(scopes)),
+            metered: false,
+        });
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use tollgate_engine::meter::{Terms, digest};
 use tollgate_engine::reject::Reject;
 use tollgate_engine::snapshot::ApiKeySource;
 
-use super::admit::{Authorized, Matched};
+use super::admit::{self, Authorized, Matched};
 use super::{Arrived, Stop};
 use crate::gateway::Gateway;
 use crate::metrics::{Counter, PlanResult};
@@ -33,8 +33,8 @@ pub(super) async fn admit<'s>(
             if reject == Reject::InvalidApiKey {
                 worker.metrics.count(Counter::KeyRefused);
             }
-            worker.give_back(caller.matched.served.stage.policies[caller.matched.number].throttle.as_ref());
-            Err(Stop::Metered(reject))
+            admit::give_back(&caller.matched, worker);
+            Err(Stop::of_route(reject, caller.matched.route()))
         }
     }
 }
@@ -47,8 +47,7 @@ async fn decide(
     record: &mut Record,
 ) -> Result<(), Reject> {
     let stage = gateway.plans.of_stage(matched.served.slot.0).ok_or(Reject::InvalidApiKey)?;
-    let us = worker.clock.microseconds(arrived.started);
-    let own = Moment { us, unix: i64::try_from(arrived.received_ms / 1000).unwrap_or(i64::MAX) };
+    let own = arrived.moment(worker);
     let now = worker.usage.moment(own);
     let claimed = stage.by_claim().iter().find_map(|at| {
         let claim = at.plan.claim.as_deref()?;

@@ -135,19 +135,13 @@ pub(super) fn reply(reply: Reply, owed: Owed<'_>, mut record: Box<Record>, in_fl
 /// An answer that the gateway makes itself.
 pub(super) fn stop(stop: Stop, owed: Owed<'_>, mut record: Box<Record>, in_flight: InFlight) -> Response<ReplyBody> {
     let mut response = match stop {
-        Stop::Reject { reject, challenge } => {
+        Stop::Reject { reject, challenge, metered } => {
             record.reject = Some(reject);
             let mut response = error(reject, in_flight, owed.grpc_call);
             if let Some(challenge) = challenge {
                 response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
             }
-            owed.pay(response.headers_mut(), &record);
-            response
-        }
-        Stop::Metered(reject) => {
-            record.reject = Some(reject);
-            let mut response = error(reject, in_flight, owed.grpc_call);
-            if let Some(error_type) = reject.error_type() {
+            if let Some(error_type) = reject.error_type().filter(|_| metered) {
                 response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(error_type));
             }
             owed.pay(response.headers_mut(), &record);

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 use tokio::sync::Notify;
-use tollgate_engine::meter::{Account, Batching, Held, Meter, Outcome, Terms, Window};
+use tollgate_engine::meter::{Account, Batching, Held, Meter, Outcome, Rate, Terms, Window};
 use tollgate_engine::snapshot::FailureMode;
+use tollgate_engine::throttle::Limit;
 
 use super::file::Journal;
 use super::plans::CompiledPlan;
@@ -136,6 +137,20 @@ pub(super) struct State {
     pub(super) owed: u64,
 }
 
+/// A throttle of a route or of the account that proxies share. As long as it is held its level is remembered.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedThrottle {
+    entry: Arc<Entry>,
+    rate: Rate,
+}
+
+impl SharedThrottle {
+    /// Puts a token back, for a request that was refused for another reason.
+    pub(crate) fn give_back(&self) {
+        lock(&self.entry.state).meter.undo_later(&self.rate);
+    }
+}
+
 /// Whether a decision can be had at once.
 enum Now {
     Decided(Decision),
@@ -237,14 +252,8 @@ impl UsageMeters {
     async fn decide(&self, named: Named<'_>, terms: &Terms, mode: FailureMode, now: Moment) -> Decision {
         match self.at_once(named, terms, mode, now) {
             Now::Decided(decision) => decision,
-            Now::Wait(entry) => {
-                let begun = Instant::now();
-                let decision = self.wait(&entry, terms, mode, now.unix).await;
-                if let StoreKind::Shared(shared) = &self.0.store {
-                    shared.metrics.lease_wait.observe(begun.elapsed().as_secs_f64());
-                }
-                decision
-            }
+            // Seldom, so it is not part of every request's future.
+            Now::Wait(entry) => Box::pin(self.wait(&entry, terms, mode, now.unix)).await,
         }
     }
 
@@ -252,15 +261,21 @@ impl UsageMeters {
         if terms.rate.is_none() && terms.quota.is_none() {
             return Now::Decided(Decision::Admit);
         }
-        let Some(entry) = self.entry(named) else { return Now::Decided(Decision::Unavailable) };
+        match self.entry(named) {
+            Some(entry) => self.at_once_of(&entry, terms, mode, now),
+            None => Now::Decided(Decision::Unavailable),
+        }
+    }
+
+    fn at_once_of(&self, entry: &Arc<Entry>, terms: &Terms, mode: FailureMode, now: Moment) -> Now {
         let mut state = lock(&entry.state);
         state.terms = *terms;
         let decision = match state.meter.admit(terms, now.us, now.unix) {
             Outcome::AskStore => match &self.0.store {
                 StoreKind::Shared(shared) => {
-                    let asked = self.ask(shared, &entry, &mut state, mode, now);
+                    let asked = self.ask(shared, entry, &mut state, mode, now);
                     drop(state);
-                    return asked.map_or(Now::Wait(entry), Now::Decided);
+                    return asked.map_or_else(|| Now::Wait(Arc::clone(entry)), Now::Decided);
                 }
                 StoreKind::Memory | StoreKind::File(_) => self.lease(&entry.customer, &mut state, terms, now),
             },
@@ -301,6 +316,20 @@ impl UsageMeters {
 
     async fn wait(&self, entry: &Arc<Entry>, terms: &Terms, mode: FailureMode, unix: i64) -> Decision {
         let StoreKind::Shared(shared) = &self.0.store else { return Decision::Unavailable };
+        let begun = Instant::now();
+        let decision = self.answered(shared, entry, terms, mode, unix).await;
+        shared.metrics.lease_wait.observe(begun.elapsed().as_secs_f64());
+        decision
+    }
+
+    async fn answered(
+        &self,
+        shared: &Shared,
+        entry: &Arc<Entry>,
+        terms: &Terms,
+        mode: FailureMode,
+        unix: i64,
+    ) -> Decision {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let answered = entry.answered.notified();
@@ -399,6 +428,26 @@ impl UsageMeters {
             StoreKind::Memory | StoreKind::File(_) => state.used_in(window),
         };
         Some((window, used, quota.limit_in(window)))
+    }
+
+    /// A throttle that is no plan's but all callers' together: of the route `route` of the API and stage that `scope` names. Proxies share it
+    /// through the store. `None` where there is no such store, or no room.
+    pub(crate) fn throttle(&self, scope: &str, route: &str, limit: &Limit) -> Option<SharedThrottle> {
+        if !self.is_shared() || limit.refuses_all() {
+            return None;
+        }
+        let entry = self.entry(Named { plan: "", who: scope, route })?;
+        Some(SharedThrottle { entry, rate: limit.rate() })
+    }
+
+    /// Takes a token of a shared throttle. Without the store each proxy has a bucket of its own.
+    pub(crate) async fn take(&self, throttle: &SharedThrottle, now: Moment) -> bool {
+        let terms = Terms { rate: Some(throttle.rate), quota: None };
+        let decision = match self.at_once_of(&throttle.entry, &terms, FailureMode::Local, now) {
+            Now::Decided(decision) => decision,
+            Now::Wait(entry) => self.wait(&entry, &terms, FailureMode::Local, now.unix).await,
+        };
+        decision == Decision::Admit
     }
 
     /// The customer's entry, made if there is none; `None` when there are too many.
