@@ -38,10 +38,10 @@ pub(crate) enum Level {
     Quick,
     /// Unit and in-process tests of every crate
     Unit,
-    /// Fuzz targets, from their seeds
-    Fuzz,
     /// Programs beside a real etcd and kube-apiserver
     Process,
+    /// Fuzz targets, from their seeds. Beside the levels after them, but not beside the one before, whose figures they would spoil
+    Fuzz,
     /// HTTP/2 as h2spec has it
     Http,
     /// AWS's own Lambda runtime, and Cognito's tokens
