@@ -45,6 +45,29 @@ pub struct Settings {
     pub drain: Drain,
 }
 
+impl Default for Settings {
+    /// One worker that listens nowhere and leaves at once, for who says the rest: `tollgate dev`, and tests.
+    fn default() -> Self {
+        Self {
+            listen: None,
+            tls_listen: None,
+            workers: NonZeroUsize::MIN,
+            base_domain: "localhost".to_owned(),
+            account_id: "000000000000".to_owned(),
+            region: "local".to_owned(),
+            account: UNLIMITED,
+            share_throttles: false,
+            limits: ConnectionLimits::default(),
+            proxy_protocol: false,
+            trusted_hops: 0,
+            via: tollgate_engine::forward::DEFAULT_VIA.clone(),
+            wait_for_configuration: false,
+            hosts: Hosts::default(),
+            drain: Drain { min: Duration::ZERO, max: Duration::from_secs(5) },
+        }
+    }
+}
+
 /// A proxy as a whole does not limit unless it is told to, where AWS does.
 pub const UNLIMITED: AccountLimit = AccountLimit { rate: f64::INFINITY, burst: u32::MAX };
 

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,6 @@ use tollgate_proxy::hosts::Hosts;
 use tollgate_proxy::http_client::HttpClient;
 use tollgate_proxy::jwks::Jwks;
 use tollgate_proxy::metrics::Metrics;
-use tollgate_proxy::settings::{ConnectionLimits, Drain, UNLIMITED};
 use tollgate_proxy::spans::Spans;
 use tollgate_proxy::tls::ClientConfigs;
 use tollgate_proxy::units::{Batch, Held, UnitSet};
@@ -148,20 +146,8 @@ impl Gateway {
 pub fn settings() -> Settings {
     Settings {
         listen: Some("127.0.0.1:0".parse().unwrap()),
-        tls_listen: None,
-        workers: NonZeroUsize::MIN,
         base_domain: "gw.example".to_owned(),
-        account_id: "000000000000".to_owned(),
-        region: "local".to_owned(),
-        account: UNLIMITED,
-        share_throttles: false,
-        limits: ConnectionLimits::default(),
-        proxy_protocol: false,
-        trusted_hops: 0,
-        via: tollgate_engine::forward::DEFAULT_VIA.clone(),
-        wait_for_configuration: false,
-        hosts: Hosts::default(),
-        drain: Drain { min: Duration::ZERO, max: Duration::from_secs(5) },
+        ..Settings::default()
     }
 }
 

@@ -15,7 +15,7 @@ use tollgate_proxy::admin::{Admin, AdminParts};
 use tollgate_proxy::feed::View;
 use tollgate_proxy::hosts::Hosts;
 use tollgate_proxy::process::{self, Process};
-use tollgate_proxy::settings::{ConnectionLimits, Drain, UNLIMITED};
+use tollgate_proxy::settings::Drain;
 use tollgate_proxy::telemetry::LogFilter;
 use tollgate_proxy::tls::{Pair, self_signed};
 use tollgate_proxy::units::{Publisher, UnitSet};
@@ -48,18 +48,10 @@ impl Gateway {
             listen: Some(options.listen),
             tls_listen: options.tls_listen,
             workers: options.workers.unwrap_or(default_workers()),
-            base_domain: "localhost".to_owned(),
-            account_id: "000000000000".to_owned(),
-            region: "local".to_owned(),
-            account: UNLIMITED,
-            share_throttles: false,
-            limits: ConnectionLimits::default(),
-            proxy_protocol: false,
-            trusted_hops: 0,
-            via: tollgate_engine::forward::DEFAULT_VIA.clone(),
             wait_for_configuration: true,
             hosts: hosts.clone(),
             drain: Drain { min: Duration::ZERO, max: DRAIN },
+            ..Settings::default()
         };
         let process = Process::start(process::Options {
             settings,

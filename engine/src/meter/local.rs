@@ -1,7 +1,7 @@
 //! What one proxy holds of an account.
 
 use super::account::{Life, STEP_S};
-use super::{Ask, Grant, Period, QuotaAsk, Rate, RateAsk, Terms, Window};
+use super::{Ask, Grant, Period, QuotaAsk, RateAsk, Terms, Window};
 
 /// Demand is reckoned over at least this long.
 const RECKONED_US: f64 = 1e6;
@@ -133,20 +133,16 @@ impl Meter {
         Outcome::Admit
     }
 
-    /// A request that was admitted and then refused elsewhere: nothing was consumed. Within the same moment only.
+    /// A request that was admitted and then refused elsewhere: nothing was consumed. That may have taken time in which the bucket filled up, so a
+    /// token beyond its size is lost.
     pub fn undo(&mut self, terms: &Terms) {
-        if terms.rate.is_some() {
-            self.ready += 1;
+        if let Some(rate) = &terms.rate {
+            self.ready = self.ready.saturating_add(1).min(rate.burst().max(self.ready));
         }
         if terms.quota.is_some() {
             self.left += 1;
         }
         self.count = self.count.saturating_sub(1);
-    }
-
-    /// The same some time later, of a token: the bucket may have filled up meanwhile.
-    pub fn undo_later(&mut self, rate: &Rate) {
-        self.ready = self.ready.saturating_add(1).min(rate.burst().max(self.ready));
     }
 
     /// What to ask the store for. Tokens and quota are asked for together; what is there already is not asked for again.

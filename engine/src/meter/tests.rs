@@ -59,9 +59,9 @@ fn a_token_that_comes_back_late_does_not_overfill_the_bucket() {
     assert!(at(&mut meter, 10.0) && at(&mut meter, 10.0));
     // Meanwhile the bucket fills up again.
     assert!(at(&mut meter, 14.0));
-    meter.undo_later(&Rate::new(1.0, 2));
-    meter.undo_later(&Rate::new(1.0, 2));
-    meter.undo_later(&Rate::new(1.0, 2));
+    meter.undo(&terms);
+    meter.undo(&terms);
+    meter.undo(&terms);
     assert!(meter.ready() <= 2, "{}", meter.ready());
 }
 

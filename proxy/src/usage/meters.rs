@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 use tokio::sync::Notify;
-use tollgate_engine::meter::{Account, Batching, Held, Meter, Outcome, Rate, Terms, Window};
+use tollgate_engine::meter::{Account, Batching, Held, Meter, Outcome, Terms, Window};
 use tollgate_engine::snapshot::FailureMode;
 use tollgate_engine::throttle::Limit;
 
@@ -141,13 +141,13 @@ pub(super) struct State {
 #[derive(Clone, Debug)]
 pub(crate) struct SharedThrottle {
     entry: Arc<Entry>,
-    rate: Rate,
+    terms: Terms,
 }
 
 impl SharedThrottle {
     /// Puts a token back, for a request that was refused for another reason.
     pub(crate) fn give_back(&self) {
-        lock(&self.entry.state).meter.undo_later(&self.rate);
+        lock(&self.entry.state).meter.undo(&self.terms);
     }
 }
 
@@ -437,15 +437,14 @@ impl UsageMeters {
             return None;
         }
         let entry = self.entry(Named { plan: "", who: scope, route })?;
-        Some(SharedThrottle { entry, rate: limit.rate() })
+        Some(SharedThrottle { entry, terms: Terms { rate: Some(limit.rate()), quota: None } })
     }
 
     /// Takes a token of a shared throttle. Without the store each proxy has a bucket of its own.
     pub(crate) async fn take(&self, throttle: &SharedThrottle, now: Moment) -> bool {
-        let terms = Terms { rate: Some(throttle.rate), quota: None };
-        let decision = match self.at_once_of(&throttle.entry, &terms, FailureMode::Local, now) {
+        let decision = match self.at_once_of(&throttle.entry, &throttle.terms, FailureMode::Local, now) {
             Now::Decided(decision) => decision,
-            Now::Wait(entry) => self.wait(&entry, &terms, FailureMode::Local, now.unix).await,
+            Now::Wait(entry) => self.wait(&entry, &throttle.terms, FailureMode::Local, now.unix).await,
         };
         decision == Decision::Admit
     }

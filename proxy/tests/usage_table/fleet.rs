@@ -1,12 +1,11 @@
 //! Proxies as processes, and the load on them.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tollgate_testkit::{Client, Feed, STORE_PASSWORD, Store};
+use tollgate_testkit::{Client, Feed, Program, STORE_PASSWORD, Store};
 
 use super::AMPLE;
 
@@ -15,7 +14,7 @@ pub(crate) const CONNECTIONS: usize = 2;
 
 /// A `tollgate-proxy`.
 pub(crate) struct Proxy {
-    program: Child,
+    program: Program,
     pub(crate) address: SocketAddr,
     admin: SocketAddr,
 }
@@ -23,32 +22,17 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts one and waits until it is ready and has found the store.
     pub(crate) fn start(feed: &Feed, store: &Store) -> Self {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_tollgate-proxy"))
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--workers", "1", "--access-log", "off"])
-            .args(["--base-domain", "gw.example", "--min-drain", "0ms", "--feed", &feed.url()])
-            .arg("--usage-store")
-            .arg(format!("redis://:{STORE_PASSWORD}@{}", store.address))
-            .env("NO_COLOR", "1")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (sender, lines) = mpsc::channel();
-        let stderr = BufReader::new(program.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                // Nobody reads on when both addresses are known.
-                let _ = sender.send(line);
-            }
-        });
-        let told = |before: &str| loop {
-            let line: String = lines.recv_timeout(AMPLE).expect("the program tells its addresses");
-            let rest = line.split_once(before).map(|(_, rest)| rest.split([')', ' ']).next().unwrap().parse());
-            if let Some(Ok(address)) = rest {
-                break address;
-            }
-        };
-        let admin = told("address=");
-        let proxy = Self { address: told("listen=Some("), program, admin };
+        let program = Program::start(
+            Command::new(env!("CARGO_BIN_EXE_tollgate-proxy"))
+                .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--workers", "1", "--access-log", "off"])
+                .args(["--base-domain", "gw.example", "--min-drain", "0ms", "--feed", &feed.url()])
+                .arg("--usage-store")
+                .arg(format!("redis://:{STORE_PASSWORD}@{}", store.address))
+                .env("NO_COLOR", "1"),
+        );
+        let told = |before: &str| SocketAddr::from(([127, 0, 0, 1], program.port_after(before)));
+        let (admin, address) = (told("address=127.0.0.1:"), told("listen=Some(127.0.0.1:"));
+        let proxy = Self { program, address, admin };
         let begun = Instant::now();
         while proxy.ask_admin("/readyz").0 != 200 || proxy.metric("tollgate_usage_store_up") < 1.0 {
             assert!(begun.elapsed() < AMPLE, "the proxy is not ready");
@@ -76,15 +60,7 @@ impl Proxy {
 
     /// `kill -9`.
     pub(crate) fn kill(&mut self) {
-        self.program.kill().unwrap();
-        self.program.wait().unwrap();
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
+        self.program.kill();
     }
 }
 
